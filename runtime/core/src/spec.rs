@@ -1,0 +1,1 @@
+//! The file of a static cluster: placeholder while the API is agreed.
