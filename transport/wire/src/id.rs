@@ -73,7 +73,10 @@ pub enum KeyError {
     #[error("the key of a grain is empty, give it at least one byte")]
     Empty,
     /// Longer than a frame header can carry.
-    #[error("the key of a grain is {len} bytes long, at most {} are allowed", Key::MAX_LEN)]
+    #[error(
+        "the key of a grain is {len} bytes long, at most {} are allowed",
+        Key::MAX_LEN
+    )]
     TooLong {
         /// Length in bytes of the refused text.
         len: usize,
@@ -102,7 +105,10 @@ impl CallId {
 
     /// The inverse of [`to_u64`](Self::to_u64).
     pub const fn from_u64(value: u64) -> Self {
-        Self { slot: value as u32, generation: (value >> 32) as u32 }
+        Self {
+            slot: value as u32,
+            generation: (value >> 32) as u32,
+        }
     }
 }
 
@@ -180,7 +186,10 @@ mod tests {
 
     #[test]
     fn call_ids_survive_the_way_through_a_number() {
-        let call = CallId { slot: 7, generation: u32::MAX };
+        let call = CallId {
+            slot: 7,
+            generation: u32::MAX,
+        };
         assert_eq!(CallId::from_u64(call.to_u64()), call);
         assert_eq!(call.to_u64(), 0xffff_ffff_0000_0007);
     }
@@ -188,7 +197,10 @@ mod tests {
     #[test]
     fn keys_are_neither_empty_nor_endless() {
         assert_eq!(Key::new(""), Err(KeyError::Empty));
-        assert_eq!(Key::new("x".repeat(257)), Err(KeyError::TooLong { len: 257 }));
+        assert_eq!(
+            Key::new("x".repeat(257)),
+            Err(KeyError::TooLong { len: 257 })
+        );
         assert_eq!(Key::new("x".repeat(256)).unwrap().as_str().len(), 256);
     }
 }

@@ -1,0 +1,256 @@
+//! From chunks of a stream to frames.
+//!
+//! Chunks may be cut anywhere and lie anywhere in memory. Every byte is copied once, into a
+//! 16-aligned block that all frames completed by one push share. A frame is refused as soon as
+//! the bytes that condemn it are complete; what came before it is still handed out, and which
+//! error it is never depends on how the stream was cut.
+
+use std::{collections::VecDeque, fmt, mem, ops::Range};
+
+use bytes::Bytes;
+use rkyv::util::AlignedVec;
+
+use crate::{
+    block::Block,
+    header::{FrameError, Header, Layout},
+    id::Key,
+};
+
+/// A whole frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What the frame says about itself.
+    pub header: Header,
+    /// The key of the addressed grain (tell, call), else `None`.
+    pub key: Option<Key>,
+    /// The bytes behind the header and key, without padding.
+    pub payload: Block,
+}
+
+/// Cuts the bytes of one stream into frames.
+///
+/// ```
+/// use teff_wire::{Header, Reader, Writer};
+///
+/// let mut writer = Writer::new(1024);
+/// writer.frame(&Header::ack(7), None, |_| Ok::<(), ()>(())).unwrap();
+///
+/// let mut reader = Reader::new(1024);
+/// reader.push(&writer.take())?;
+/// assert_eq!(reader.next().map(|frame| frame.header.number), Some(7));
+/// assert_eq!(reader.next(), None);
+/// # Ok::<(), teff_wire::FrameError>(())
+/// ```
+pub struct Reader {
+    max_payload: usize,
+    /// Between pushes: the bytes of the one frame that is not complete.
+    block: AlignedVec<16>,
+    /// The header of that frame, once its 32 bytes are there.
+    layout: Option<Layout>,
+    /// Where the payloads of the last frames in `ready` stand in `block`, until it is sealed.
+    payloads: Vec<Range<usize>>,
+    ready: VecDeque<Frame>,
+    failed: Option<FrameError>,
+}
+
+impl Reader {
+    /// A reader at the start of a stream whose messages have at most `max_payload` bytes of
+    /// payload each (cut to [`MAX_PAYLOAD`](crate::MAX_PAYLOAD)).
+    ///
+    /// Hello and kinds frames have a limit of their own,
+    /// [`MAX_CONTROL_PAYLOAD`](crate::MAX_CONTROL_PAYLOAD).
+    pub fn new(max_payload: usize) -> Self {
+        Self {
+            max_payload,
+            block: AlignedVec::new(),
+            layout: None,
+            payloads: Vec::new(),
+            ready: VecDeque::new(),
+            failed: None,
+        }
+    }
+
+    /// Takes in the next bytes of the stream.
+    ///
+    /// Allocates in proportion to the bytes that arrived, never to what they declare.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`] when the stream is not made of frames. Frames before the malformed one can
+    /// still be taken; every further push returns the same error and keeps nothing.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), FrameError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = match self.resume(chunk) {
+            Ok(Some(rest)) => self.scan(rest),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.failed = Some(error);
+            self.block = AlignedVec::new();
+            self.layout = None;
+        }
+        result
+    }
+
+    /// The next complete frame, in the order of the stream. `None` until more bytes are pushed.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the end of an iterator is final, this None is not"
+    )]
+    pub fn next(&mut self) -> Option<Frame> {
+        self.ready.pop_front()
+    }
+
+    /// How many bytes of an incomplete frame are kept.
+    pub fn buffered(&self) -> usize {
+        self.block.len()
+    }
+
+    /// How many complete frames wait for [`next`](Self::next).
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Completes the frame that earlier pushes left incomplete, if there is one. Returns what
+    /// `chunk` holds behind it, or `None` when the frame is still not complete.
+    fn resume<'c>(&mut self, chunk: &'c [u8]) -> Result<Option<&'c [u8]>, FrameError> {
+        if self.block.is_empty() {
+            return Ok(Some(chunk));
+        }
+        let (layout, chunk) = match self.layout {
+            Some(layout) => (layout, chunk),
+            None => {
+                let missing = Header::LEN - self.block.len();
+                let (part, rest) = chunk.split_at(missing.min(chunk.len()));
+                self.block.extend_from_slice(part);
+                let Some(header) = self.block.first_chunk() else {
+                    return Ok(None);
+                };
+                (Layout::parse(header, self.max_payload)?, rest)
+            }
+        };
+        self.layout = Some(layout);
+        let missing = layout.frame_len() - self.block.len();
+        if chunk.len() < missing {
+            self.grow(chunk.len(), layout.frame_len());
+            self.block.extend_from_slice(chunk);
+            return Ok(None);
+        }
+        // Room for whatever else this chunk completes, so that one allocation serves all.
+        self.block.reserve_exact(if self.block.len() < SHARED {
+            chunk.len()
+        } else {
+            missing
+        });
+        let (part, rest) = chunk.split_at(missing);
+        self.block.extend_from_slice(part);
+        self.layout = None;
+        let key = layout.check_body(&self.block)?;
+        self.note(layout, key, 0);
+        Ok(Some(rest))
+    }
+
+    /// Takes in a chunk that starts with a frame, or is empty. `block` holds nothing but complete
+    /// frames.
+    fn scan(&mut self, chunk: &[u8]) -> Result<(), FrameError> {
+        let mut copied = 0;
+        let mut end = 0;
+        let outcome = loop {
+            if self.block.len() + (end - copied) >= SHARED {
+                self.block.reserve_exact(end - copied);
+                self.block.extend_from_slice(&chunk[copied..end]);
+                self.seal();
+                copied = end;
+            }
+            match self.complete_frame(&chunk[end..], self.block.len() + (end - copied)) {
+                Ok(Some(len)) => end += len,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.block.reserve_exact(end - copied);
+        self.block.extend_from_slice(&chunk[copied..end]);
+        self.seal();
+        outcome?;
+
+        let rest = &chunk[end..];
+        if !rest.is_empty() {
+            // Chunks of one stream tend to be of one size: room for the next one.
+            self.block = AlignedVec::with_capacity(rest.len() + chunk.len().min(EXPECTED));
+            self.block.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// Notes the frame at the start of `bytes`, which will stand at `at` in the block, and returns
+    /// its length. `None` when it is not complete.
+    fn complete_frame(&mut self, bytes: &[u8], at: usize) -> Result<Option<usize>, FrameError> {
+        let Some(header) = bytes.first_chunk() else {
+            return Ok(None);
+        };
+        let layout = Layout::parse(header, self.max_payload)?;
+        let Some(frame) = bytes.get(..layout.frame_len()) else {
+            self.layout = Some(layout);
+            return Ok(None);
+        };
+        let key = layout.check_body(frame)?;
+        self.note(layout, key, at);
+        Ok(Some(frame.len()))
+    }
+
+    fn note(&mut self, layout: Layout, key: Option<Key>, at: usize) {
+        let payload = layout.payload_range();
+        self.payloads.push(at + payload.start..at + payload.end);
+        self.ready.push_back(Frame {
+            header: layout.header,
+            key,
+            payload: Block::new(),
+        });
+    }
+
+    /// Gives the noted frames their payloads.
+    fn seal(&mut self) {
+        if self.payloads.is_empty() {
+            return;
+        }
+        let bytes = Bytes::from_owner(mem::take(&mut self.block));
+        let first = self.ready.len() - self.payloads.len();
+        for (frame, payload) in self.ready.range_mut(first..).zip(self.payloads.drain(..)) {
+            frame.payload = Block::part_of(&bytes, payload)
+                .expect("frames and their parts are multiples of 16 bytes long");
+        }
+    }
+
+    /// Makes room for `additional` bytes of a frame of `frame_len` bytes: at least doubles, so
+    /// that a frame in many small chunks is copied once over on average, but never reaches past
+    /// the frame's end.
+    fn grow(&mut self, additional: usize, frame_len: usize) {
+        let needed = self.block.len() + additional;
+        if needed > self.block.capacity() {
+            let target = needed.max(self.block.capacity() * 2).min(frame_len);
+            self.block.reserve_exact(target - self.block.len());
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("buffered", &self.buffered())
+            .field("ready", &self.ready())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A block that has reached this many bytes is shared with no further frame: a small payload that
+/// is kept for long keeps at most this much and one frame alive, and a big frame is not copied
+/// again to make room for a small one.
+const SHARED: usize = 64 * 1024;
+
+/// Room for the next chunk behind the start of a frame: one QUIC packet. More would be held by
+/// every idle link, less would copy the start of the frame twice.
+const EXPECTED: usize = 2048;
