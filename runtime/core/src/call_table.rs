@@ -59,8 +59,6 @@ impl<C> CallTable<C> {
     pub const DEFAULT_CAPACITY: u32 = 65_536;
 
     /// An empty table for so many calls at once. Allocates as calls are made.
-    ///
-    /// A capacity of `u32::MAX` means one less.
     pub fn new(capacity: u32) -> Self {
         Self {
             slots: Vec::new(),
@@ -69,7 +67,7 @@ impl<C> CallTable<C> {
             bound: Micros::NEVER,
             vacant: NONE,
             live: 0,
-            capacity: capacity.min(NONE),
+            capacity,
         }
     }
 
@@ -126,6 +124,13 @@ impl<C> CallTable<C> {
             return None;
         }
         self.vacate(call.slot).map(|(_, entry)| entry)
+    }
+
+    /// The call has its outcome and waits only to be looked at: it no longer expires.
+    pub fn disarm(&mut self, call: CallId) {
+        if self.get_mut(call).is_some() {
+            self.deadlines[call.slot as usize] = Micros::NEVER;
+        }
     }
 
     /// Removes every call whose deadline is due at `now` and hands them out, in no particular
@@ -244,7 +249,7 @@ impl<C> std::fmt::Debug for Full<C> {
     }
 }
 
-/// No slot.
+/// No slot: a table of `u32::MAX` slots ends one before it.
 const NONE: u32 = u32::MAX;
 
 /// Slots that share a bound: eight cache lines of deadlines. Twice as many would double the sweep
