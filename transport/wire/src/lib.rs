@@ -11,6 +11,7 @@ mod version;
 
 mod block;
 mod header;
+mod layout;
 mod reader;
 mod writer;
 
@@ -20,13 +21,14 @@ mod hello;
 pub use block::{Block, MisalignedError};
 pub use close::CloseCode;
 pub use fields::NameError;
-pub use header::{FrameError, FrameType, Header, MAX_CONTROL_PAYLOAD, MAX_PAYLOAD};
+pub use header::{FrameType, Header, MAX_CONTROL_PAYLOAD, MAX_PAYLOAD};
 pub use hello::{Hello, HelloError};
 pub use id::{
     CallId, Epoch, Fingerprint, GrainId, Incarnation, Key, KeyError, KindId, MethodId, NodeId,
     ShardId,
 };
 pub use kinds::{KindOffer, KindsError, decode_kinds, encode_kinds};
+pub use layout::FrameError;
 pub use reader::{Frame, Reader};
 pub use status::Status;
 pub use version::Version;

@@ -12,8 +12,9 @@ use rkyv::util::AlignedVec;
 
 use crate::{
     block::Block,
-    header::{FrameError, Header, Layout},
+    header::Header,
     id::Key,
+    layout::{FrameError, Layout},
 };
 
 /// A whole frame.
@@ -83,7 +84,7 @@ impl Reader {
             return Err(error);
         }
         let result = match self.resume(chunk) {
-            Ok(Some(rest)) => self.scan(rest),
+            Ok(Some(rest)) => self.scan(rest, chunk.len().min(EXPECTED)),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -140,11 +141,8 @@ impl Reader {
             return Ok(None);
         }
         // Room for whatever else this chunk completes, so that one allocation serves all.
-        self.block.reserve_exact(if self.block.len() < SHARED {
-            chunk.len()
-        } else {
-            missing
-        });
+        let more = if self.block.len() < SHARED { SHARED } else { 0 };
+        self.block.reserve_exact(chunk.len().min(missing + more));
         let (part, rest) = chunk.split_at(missing);
         self.block.extend_from_slice(part);
         self.layout = None;
@@ -154,8 +152,8 @@ impl Reader {
     }
 
     /// Takes in a chunk that starts with a frame, or is empty. `block` holds nothing but complete
-    /// frames.
-    fn scan(&mut self, chunk: &[u8]) -> Result<(), FrameError> {
+    /// frames; `expected` more bytes are likely to follow.
+    fn scan(&mut self, chunk: &[u8], expected: usize) -> Result<(), FrameError> {
         let mut copied = 0;
         let mut end = 0;
         let outcome = loop {
@@ -178,8 +176,7 @@ impl Reader {
 
         let rest = &chunk[end..];
         if !rest.is_empty() {
-            // Chunks of one stream tend to be of one size: room for the next one.
-            self.block = AlignedVec::with_capacity(rest.len() + chunk.len().min(EXPECTED));
+            self.block = AlignedVec::with_capacity(rest.len() + expected);
             self.block.extend_from_slice(rest);
         }
         Ok(())
@@ -251,6 +248,7 @@ impl fmt::Debug for Reader {
 /// again to make room for a small one.
 const SHARED: usize = 64 * 1024;
 
-/// Room for the next chunk behind the start of a frame: one QUIC packet. More would be held by
-/// every idle link, less would copy the start of the frame twice.
+/// The most that is kept free behind the start of a frame, in bytes: one QUIC packet. Chunks of
+/// one stream tend to be of one size, so the next one finds its room; more would be held by every
+/// idle link, less would copy the start of the frame twice.
 const EXPECTED: usize = 2048;

@@ -1,0 +1,213 @@
+//! Memory grows with what arrived, never with what was declared, and not with every message.
+
+use allocation_counter::{AllocationInfo, measure};
+use rkyv::util::AlignedVec;
+use teff_wire::{
+    CallId, FrameError, FrameType, Header, Hello, HelloError, Key, KindId, MAX_PAYLOAD, MethodId,
+    Reader, Status, Writer,
+};
+
+#[test]
+fn a_declared_length_allocates_nothing() {
+    for (declared, refused) in [(u32::MAX, true), (MAX_PAYLOAD as u32, false)] {
+        let mut header = stream(1, 0)[..48].to_vec();
+        header[..4].copy_from_slice(&declared.to_le_bytes());
+        for len in [1, 7, 16, 48] {
+            let mut result = Ok(());
+            let mut reader = Reader::new(MAX_PAYLOAD);
+            let info = measure(|| {
+                for chunk in header.chunks(len) {
+                    result = reader.push(chunk);
+                }
+            });
+            let error = FrameError::PayloadTooLarge {
+                frame: FrameType::Tell,
+                len: declared,
+                limit: MAX_PAYLOAD,
+            };
+            assert_eq!(result, if refused { Err(error) } else { Ok(()) });
+            assert!(info.bytes_max <= 512, "{len}: {info:?}");
+            assert_eq!(reader.buffered(), if refused { 0 } else { 48 });
+            assert_eq!(
+                info.bytes_current == 0,
+                refused,
+                "a failed reader keeps nothing"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_push_allocates_once_for_all_of_its_frames() {
+    // As on a busy link: neither chunk starts or ends where a frame does.
+    let stream = stream(1400, 64);
+    let mut reader = Reader::new(1024);
+    let mut counts = Vec::new();
+    let mut frames = 0;
+    for chunk in stream.chunks(64 * 1024 - 40) {
+        let info = measure(|| reader.push(chunk).unwrap());
+        counts.push(info.count_total);
+        frames += drain(&mut reader);
+    }
+    assert_eq!((frames, counts.len()), (1400, 3));
+    // A block and its owner for the frames, a block for the rest; the first push also grows
+    // the queue of frames, and the first rest is too small a guess for what follows.
+    assert!(counts[0] <= 30, "{counts:?}");
+    assert!(counts[1..].iter().all(|&count| count <= 4), "{counts:?}");
+}
+
+#[test]
+fn a_packet_allocates_its_block_and_nothing_else() {
+    let stream = stream(400, 64);
+    let mut reader = Reader::new(1024);
+    let mut counts = Vec::new();
+    for packet in stream.chunks(1200) {
+        let info = measure(|| {
+            reader.push(packet).unwrap();
+            drain(&mut reader);
+        });
+        counts.push(info.count_total);
+    }
+    // One block more or less at the ends, depending on where the packets cut the frames.
+    let steady = &counts[1..];
+    let most = 2 * steady.len() as u64 + 1;
+    assert!(steady.iter().sum::<u64>() <= most, "{counts:?}");
+}
+
+#[test]
+fn a_frame_in_many_packets_is_not_copied_again_and_again() {
+    for len in [1 << 20, 16 << 20] {
+        let stream = stream(1, len);
+        for packet in [1200, 64 * 1024] {
+            let mut reader = Reader::new(len);
+            let info = measure(|| {
+                for packet in stream.chunks(packet) {
+                    reader.push(packet).unwrap();
+                }
+            });
+            // Counts a vector that grows as a new one: the sum is what may have been copied.
+            let whole = stream.len() as u64;
+            assert!(info.bytes_total < whole * 3, "{packet}: {info:?}");
+            assert!(info.count_total < 40, "{packet}: {info:?}");
+            assert_eq!(drain(&mut reader), 1);
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_stays_near_what_arrived() {
+    let stream = stream(1, 4 << 20);
+    let mut reader = Reader::new(MAX_PAYLOAD);
+    let mut arrived = 0;
+    let mut kept = 0;
+    for packet in stream[..3 << 20].chunks(1200) {
+        kept += measure(|| reader.push(packet).unwrap()).bytes_current;
+        arrived += packet.len() as i64;
+        assert!(kept <= arrived * 2 + 4096, "{kept} for {arrived}");
+    }
+    assert_eq!(reader.buffered(), 3 << 20);
+}
+
+#[test]
+fn a_writer_hands_out_its_buffer_and_remembers_its_size() {
+    let mut writer = Writer::new(1024);
+    let batch = |writer: &mut Writer| {
+        let mut address = 0;
+        for _ in 0..50 {
+            let write = |out: &mut AlignedVec<16>| {
+                address = out.as_ptr().addr();
+                out.extend_from_slice(&[7; 64]);
+                Ok::<(), ()>(())
+            };
+            writer.frame(&reply(), None, write).unwrap();
+        }
+        let taken = writer.take();
+        assert_eq!(taken.as_ptr().addr(), address, "taken without copying");
+        taken.len()
+    };
+    let mut len = 0;
+    measure(|| len = batch(&mut writer));
+    assert_eq!(len, 50 * 96);
+    let info = measure(|| len = batch(&mut writer));
+    assert!(info.count_total <= 2, "a buffer and its owner: {info:?}");
+    assert!(info.bytes_total <= 2 * 50 * 96, "{info:?}");
+}
+
+#[test]
+fn a_writer_forgets_a_burst() {
+    let mut writer = Writer::new(1 << 20);
+    let size = |writer: &mut Writer, len: usize| -> u64 {
+        let info: AllocationInfo = measure(|| {
+            let write = |out: &mut AlignedVec<16>| {
+                out.extend_from_slice(&vec![0; len]);
+                Ok::<(), ()>(())
+            };
+            writer.frame(&reply(), None, write).unwrap();
+            drop(writer.take());
+        });
+        info.bytes_max
+    };
+    assert!(size(&mut writer, 1 << 20) >= 1 << 20);
+    assert!(
+        size(&mut writer, 10) <= 300 * 1024,
+        "what is remembered has a cap"
+    );
+    for _ in 0..30 {
+        size(&mut writer, 10);
+    }
+    assert!(size(&mut writer, 10) <= 1024);
+}
+
+#[test]
+fn a_payload_that_was_too_large_does_not_keep_its_memory() {
+    let mut writer = Writer::new(100);
+    let info = measure(|| {
+        for _ in 0..2 {
+            let result = writer.frame(&reply(), None, |out| -> Result<(), ()> {
+                out.resize(out.len() + (8 << 20), 0);
+                Ok(())
+            });
+            assert!(result.is_err());
+            let fits = |_: &mut AlignedVec<16>| Ok::<(), ()>(());
+            writer.frame(&reply(), None, fits).unwrap();
+        }
+    });
+    assert!(info.bytes_current <= 4096, "{info:?}");
+    assert_eq!(writer.take().len(), 64);
+}
+
+#[test]
+fn a_hello_that_promises_kinds_allocates_for_those_it_has() {
+    let mut bytes = b"TEFF\x01\0\0\0\x28\0\x01\0\0\x04\x10\0".to_vec();
+    bytes.resize(40, 0);
+    bytes[34] = 1;
+    bytes.push(b'c');
+    let mut result = None;
+    let info = measure(|| result = Some(Hello::decode(&bytes)));
+    let error = teff_wire::KindsError::Truncated;
+    assert_eq!(result, Some(Err(HelloError::Kinds(error))));
+    assert!(info.bytes_total <= 64, "{info:?}");
+}
+
+fn stream(frames: usize, payload: usize) -> Vec<u8> {
+    let key = Key::new("grain").expect("neither empty nor long");
+    let mut writer = Writer::new(payload);
+    for _ in 0..frames {
+        let write = |out: &mut AlignedVec<16>| {
+            out.resize(out.len() + payload, 7);
+            Ok::<(), ()>(())
+        };
+        writer
+            .frame(&Header::tell(KindId(1), MethodId(2)), Some(&key), write)
+            .expect("the payload is as long as allowed");
+    }
+    writer.take().to_vec()
+}
+
+fn reply() -> Header {
+    Header::reply(CallId::from_u64(1), Status::Ok)
+}
+
+fn drain(reader: &mut Reader) -> usize {
+    std::iter::from_fn(|| reader.next()).count()
+}
