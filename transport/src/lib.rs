@@ -5,9 +5,23 @@
 
 mod name;
 mod identity;
+mod steering;
+mod socket;
+mod limits;
+mod error;
+mod event;
+mod tls;
+mod settings;
 
 #[cfg(feature = "authority")]
 pub mod authority;
 
+pub use error::{LinkError, Party, Refusal, SendError};
+pub use event::{Datagram, Event, Fate, LinkId, Sent};
 pub use identity::{ClusterSecret, Identity, IdentityError, IdentityProblem, Part, SecretError};
+pub use limits::Limits;
 pub use name::{ClusterName, ClusterNameError, node_name};
+pub use settings::{LocalNode, Settings, SettingsError};
+pub use socket::{BUFFER_SIZE, ListenError, Listener, Socket};
+pub use steering::shard_of;
+pub use tls::ALPN;

@@ -1,0 +1,199 @@
+//! How much a link may take: memory, time, numbers. Each with the reason for its size.
+//!
+//! A node's limits are checked once, when its settings are made, so that code below can rely on
+//! how they relate.
+
+use std::time::Duration;
+
+use teff_wire::MAX_PAYLOAD;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What links of a node may take. All nodes of a cluster should have the same `max_payload`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest payload of a frame, in bytes, sent and received. Default: 16 MiB, the most
+    /// that a message may be; a frame is whole in memory at both ends.
+    pub max_payload: usize,
+    /// How many bytes of frames may wait on one link before they are handed to QUIC. Default:
+    /// 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
+    /// taken, whatever its size.
+    pub outbound: usize,
+    /// How many bytes QUIC holds on one link until the peer acknowledges them. Default: 8 MiB,
+    /// 5 ms at 13 Gbit/s, far more than a round trip within a data centre.
+    pub send_window: u32,
+    /// How many bytes a peer may send on one link before this node has read them. Default:
+    /// 4 MiB. A link has one stream, so this is what an unread link can pile up; at 0.3 ms round
+    /// trip it allows 100 Gbit/s, at 30 ms still 1 Gbit/s.
+    pub stream_window: u32,
+    /// The same for a whole connection. Default: 16 MiB. With one stream it only bounds.
+    pub receive_window: u32,
+    /// How long a peer may be silent before it counts as dead. Default: 5 s. Faster detection is
+    /// the task of the membership's probes; this is what ends the link.
+    pub idle: Duration,
+    /// How often a link without traffic shows that it lives. Default: 1 s, so that four in a row
+    /// must get lost before `idle` runs out.
+    pub keep_alive: Duration,
+    /// How long a link may take from the first packet to the hello. Default: 4 s, long enough for
+    /// a lost first packet (repeated after 1 s and 3 s) and short of `idle`.
+    pub hello: Duration,
+    /// How many handshakes from outside may be in progress at one shard. Default: 64, of about
+    /// 30 KiB each.
+    pub handshakes: usize,
+    /// How many links one shard may have, those in progress and those closing included. Default:
+    /// 4096.
+    pub links: usize,
+    /// How many links may be up between two shards. Default: 2, since both ends may dial at once.
+    pub links_per_pair: usize,
+    /// The largest datagram that links try to send, in bytes. Default: 1452, what fits an
+    /// Ethernet frame with IPv6. The path's real limit is found by probing from 1200 upwards.
+    pub max_datagram: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_payload: 16 * MIB,
+            outbound: 8 * MIB,
+            send_window: 8 * MIB as u32,
+            stream_window: 4 * MIB as u32,
+            receive_window: 16 * MIB as u32,
+            idle: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(1),
+            hello: Duration::from_secs(4),
+            handshakes: 64,
+            links: 4096,
+            links_per_pair: 2,
+            max_datagram: 1452,
+        }
+    }
+}
+
+/// How many first packets of diallers are held before they are answered. Each is answered in the
+/// call that receives it, so this is never reached unless a call fails half way.
+pub(crate) const MAX_INCOMING: usize = 64;
+
+/// How many bytes are held for one first packet that is not answered yet.
+pub(crate) const INCOMING_BUFFER: u64 = 64 * KIB as u64;
+
+/// The same for all of them together.
+pub(crate) const INCOMING_BUFFER_TOTAL: u64 = MIB as u64;
+
+/// How many data frames may be taken in before they are acknowledged. One acknowledgement of
+/// 32 bytes per 1024 frames of at least 48 costs less than 0.1 % of the link.
+pub(crate) const ACK_EVERY: u64 = 1024;
+
+/// How long a data frame may stay unacknowledged. Nothing waits for acknowledgements but the
+/// count of what is in doubt when a link breaks, so this is long against a round trip (a quick
+/// exchange is acknowledged once per 100 messages, not once each) and short for a person or a
+/// shutdown.
+pub(crate) const ACK_AFTER: Duration = Duration::from_millis(1);
+
+/// How many bytes are read from one link before it is the turn of the next: about what one
+/// received batch holds, so that a busy link costs the others that much time and not more.
+pub(crate) const READ_TURN: usize = 64 * KIB;
+
+/// How many batches of datagrams one link sends in one flush before it is the turn of the next.
+/// Four batches are up to 240 KiB, about 150 us of encryption and copying.
+pub(crate) const BATCHES_PER_FLUSH: usize = 4;
+
+/// How many bytes of datagrams are made for one batch. The kernel takes less than 64 KiB at once.
+pub(crate) const BATCH_BYTES: usize = 60 * KIB;
+
+/// When the frames written since the last flush have reached this many bytes, they are sealed and
+/// a new buffer is started, so that buffers stay small and no longer grow by copying.
+pub(crate) const SEAL_AT: usize = 64 * KIB;
+
+const _: () = assert!(INCOMING_BUFFER <= INCOMING_BUFFER_TOTAL);
+const _: () = assert!(SEAL_AT <= MAX_PAYLOAD);
+
+impl Limits {
+    /// The first limit that does not fit the others, and what it has to be.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let rules = [
+            (
+                self.max_payload >= 1 && self.max_payload <= MAX_PAYLOAD,
+                "max_payload",
+                "1 B to 1 GiB",
+            ),
+            (self.outbound >= 1, "outbound", "at least 1 B"),
+            (
+                self.send_window >= 64 * KIB as u32,
+                "send_window",
+                "at least 64 KiB",
+            ),
+            (
+                self.stream_window >= 64 * KIB as u32,
+                "stream_window",
+                "at least 64 KiB",
+            ),
+            (
+                self.receive_window >= self.stream_window,
+                "receive_window",
+                "at least stream_window",
+            ),
+            (
+                self.keep_alive > Duration::ZERO,
+                "keep_alive",
+                "more than zero",
+            ),
+            (self.keep_alive < self.idle, "keep_alive", "less than idle"),
+            (
+                self.idle <= Duration::from_secs(3600),
+                "idle",
+                "at most an hour",
+            ),
+            (
+                self.hello > Duration::ZERO && self.hello <= self.idle,
+                "hello",
+                "more than zero, at most idle",
+            ),
+            (self.handshakes >= 1, "handshakes", "at least 1"),
+            (
+                self.links >= self.handshakes,
+                "links",
+                "at least handshakes",
+            ),
+            (self.links_per_pair >= 1, "links_per_pair", "at least 1"),
+            (
+                (1200..=65_527).contains(&self.max_datagram),
+                "max_datagram",
+                "1200 to 65527 B",
+            ),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, name, rule)) => Err((name, rule)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_each_other() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_that_does_not_fit_is_named() {
+        let check = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            limits.check().unwrap_err().0
+        };
+        assert_eq!(check(|l| l.max_payload = MAX_PAYLOAD + 1), "max_payload");
+        assert_eq!(
+            check(|l| l.receive_window = l.stream_window - 1),
+            "receive_window"
+        );
+        assert_eq!(check(|l| l.keep_alive = l.idle), "keep_alive");
+        assert_eq!(check(|l| l.hello = l.idle * 2), "hello");
+        assert_eq!(check(|l| l.links = 1), "links");
+        assert_eq!(check(|l| l.max_datagram = 1000), "max_datagram");
+    }
+}

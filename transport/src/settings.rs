@@ -1,0 +1,284 @@
+//! Everything that the endpoints of one node have in common: who the node is, what it demands of
+//! peers, and the keys and QUIC parameters that follow from that.
+//!
+//! Settings are made once per start of a node and shared by its shards. The token key is shared,
+//! because a dialler may come back to another shard; the reset key survives restarts.
+
+use std::{fmt, sync::Arc};
+
+use quinn_proto::{
+    ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, NoneTokenLog, NoneTokenStore,
+    ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+};
+use ring::{hkdf, hmac};
+use teff_wire::{Hello, Incarnation, KindOffer, NodeId, ShardId, Version};
+
+use crate::{
+    identity::Identity,
+    limits::{INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, Limits, MAX_INCOMING},
+    name::ClusterName,
+    steering::{ShardCids, first_cid},
+    tls::Tls,
+};
+
+/// What a node says of itself in every hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalNode {
+    /// The cluster it belongs to.
+    pub cluster: ClusterName,
+    /// Who it is. Its certificate has to say the same.
+    pub node: NodeId,
+    /// Which start of the node this is; drawn at random.
+    pub incarnation: Incarnation,
+    /// How many shards it has, at least one.
+    pub shards: u16,
+    /// Digest of the members and the placement key: peers must have the same.
+    pub placement: u64,
+}
+
+type IsMember = dyn Fn(NodeId) -> bool + Send + Sync;
+
+/// The settings of a node, for all of its endpoints.
+pub struct Settings {
+    local: LocalNode,
+    kinds: Vec<KindOffer>,
+    is_member: Box<IsMember>,
+    limits: Limits,
+    version: Version,
+    tls: Tls,
+    reset_key: Arc<hmac::Key>,
+    token_key: Arc<hkdf::Prk>,
+}
+
+/// Why settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A node has at least one shard.
+    #[error("a node needs at least one shard")]
+    NoShards,
+    /// TLS does not accept the certificates or the key.
+    #[error("TLS does not accept the identity: {cause}")]
+    Tls {
+        /// What TLS says.
+        cause: String,
+    },
+    /// The operating system has no random numbers.
+    #[error("the operating system gives no random numbers: {cause}")]
+    Random {
+        /// What it says.
+        cause: String,
+    },
+    /// A limit does not fit the others.
+    #[error("the limit {name} has to be {rule}")]
+    Limit {
+        /// The limit.
+        name: &'static str,
+        /// What it has to be.
+        rule: &'static str,
+    },
+    /// The list of kinds breaks the rules of the protocol.
+    #[error("the kinds cannot be offered: {cause}")]
+    Kinds {
+        /// Which rule.
+        cause: String,
+    },
+}
+
+impl Settings {
+    /// Settings of `local` with the default limits and no kinds.
+    ///
+    /// A node that `is_member` does not accept gets no link, whatever its certificate says. It is
+    /// asked once per link and should answer at once; whether a node may have links with itself
+    /// is up to it.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] when there are no shards, TLS does not accept `identity`, or there are no
+    /// random numbers to be had. Whether the identity fits the node is left to
+    /// [`Identity::check`].
+    pub fn new(
+        local: LocalNode,
+        identity: &Identity,
+        is_member: impl Fn(NodeId) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, SettingsError> {
+        if local.shards == 0 {
+            return Err(SettingsError::NoShards);
+        }
+        let tls = Tls::new(identity).map_err(|cause| SettingsError::Tls { cause })?;
+        let mut root = [0; 32];
+        getrandom::fill(&mut root).map_err(|error| SettingsError::Random {
+            cause: error.to_string(),
+        })?;
+        Ok(Self {
+            local,
+            kinds: Vec::new(),
+            is_member: Box::new(is_member),
+            limits: Limits::default(),
+            version: Version::CURRENT,
+            tls,
+            reset_key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &identity.reset_key())),
+            token_key: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&root)),
+        })
+    }
+
+    /// The same settings with the kinds to offer from the start.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Kinds`] for more kinds or longer names than a hello can carry, or one kind
+    /// twice.
+    pub fn with_kinds(mut self, kinds: Vec<KindOffer>) -> Result<Self, SettingsError> {
+        check_kinds(&kinds).map_err(|cause| SettingsError::Kinds { cause })?;
+        self.kinds = kinds;
+        Ok(self)
+    }
+
+    /// The same settings with other limits.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Limit`] names the first limit that does not fit the others.
+    pub fn with_limits(mut self, limits: Limits) -> Result<Self, SettingsError> {
+        limits
+            .check()
+            .map_err(|(name, rule)| SettingsError::Limit { name, rule })?;
+        self.limits = limits;
+        Ok(self)
+    }
+
+    /// The same settings with another protocol version in the hello, to test that peers refuse it.
+    #[doc(hidden)]
+    pub fn with_version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// What the node says of itself.
+    pub fn local(&self) -> &LocalNode {
+        &self.local
+    }
+
+    /// The kinds offered from the start.
+    pub fn kinds(&self) -> &[KindOffer] {
+        &self.kinds
+    }
+
+    /// The limits of the node's links.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        (self.is_member)(node)
+    }
+
+    /// The hello from one of this node's shards to a shard of a peer.
+    pub(crate) fn hello(&self, from: ShardId, to: ShardId, kinds: &[KindOffer]) -> Hello {
+        Hello {
+            version: self.version,
+            cluster: self.local.cluster.as_str().to_owned(),
+            node: self.local.node,
+            incarnation: self.local.incarnation,
+            shards: self.local.shards,
+            from_shard: from,
+            to_shard: to,
+            placement: self.local.placement,
+            kinds: kinds.to_vec(),
+        }
+    }
+
+    /// The QUIC configuration of the endpoint of one shard.
+    pub(crate) fn endpoint(&self, shard: ShardId) -> EndpointConfig {
+        let shards = self.local.shards;
+        let mut config = EndpointConfig::new(Arc::clone(&self.reset_key) as _);
+        config
+            .cid_generator(move || Box::new(ShardCids::new(shard, shards)))
+            .supported_versions(vec![QUIC_VERSION])
+            // Noise with the wrong fixed bit is dropped at its first byte.
+            .grease_quic_bit(false);
+        config
+            .max_udp_payload_size(self.limits.max_datagram)
+            .expect("the limit is within QUIC's range");
+        config
+    }
+
+    /// The QUIC configuration of connections that peers dial.
+    pub(crate) fn server(&self) -> ServerConfig {
+        let mut config = ServerConfig::new(
+            Arc::clone(&self.tls.server) as _,
+            Arc::clone(&self.token_key) as _,
+        );
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(0).log(Arc::new(NoneTokenLog));
+        // The dialler opens the one stream of a link.
+        config
+            .transport_config(Arc::new(self.transport(1)))
+            .validation_token_config(tokens)
+            .migration(false)
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(INCOMING_BUFFER)
+            .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
+        config
+    }
+
+    /// The QUIC parameters of connections that this node dials, for all of them.
+    pub(crate) fn dialling(&self) -> Arc<TransportConfig> {
+        Arc::new(self.transport(0))
+    }
+
+    /// The QUIC configuration of one connection that this node dials.
+    pub(crate) fn client(&self, shard: ShardId, transport: &Arc<TransportConfig>) -> ClientConfig {
+        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
+        config
+            .transport_config(Arc::clone(transport))
+            .token_store(Arc::new(NoneTokenStore))
+            .initial_dst_cid_provider(Arc::new(move || first_cid(shard)))
+            .version(QUIC_VERSION);
+        config
+    }
+
+    fn transport(&self, peer_opens: u32) -> TransportConfig {
+        let limits = &self.limits;
+        let idle = IdleTimeout::try_from(limits.idle).expect("the limit is at most an hour");
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(limits.max_datagram);
+        let mut config = TransportConfig::default();
+        config
+            .max_concurrent_bidi_streams(VarInt::from_u32(peer_opens))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_idle_timeout(Some(idle))
+            .keep_alive_interval(Some(limits.keep_alive))
+            .stream_receive_window(limits.stream_window.into())
+            .receive_window(limits.receive_window.into())
+            .send_window(limits.send_window.into())
+            .datagram_receive_buffer_size(None)
+            .datagram_send_buffer_size(0)
+            .mtu_discovery_config(Some(discovery))
+            .allow_spin(false);
+        config
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("local", &self.local)
+            .field("kinds", &self.kinds.len())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// QUIC version 1, RFC 9000. Others are answered with it.
+const QUIC_VERSION: u32 = 1;
+
+/// Whether a hello and a kinds frame can carry these kinds; if not, why.
+pub(crate) fn check_kinds(kinds: &[KindOffer]) -> Result<(), String> {
+    teff_wire::encode_kinds(kinds, &mut rkyv::util::AlignedVec::new())
+        .map_err(|error| error.to_string())
+}
