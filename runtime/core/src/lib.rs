@@ -31,5 +31,6 @@ pub use hash::{GrainHash, PARTITIONS, Partition, PlacementKey};
 pub use placement::{Owner, Table};
 pub use router::{Hop, route};
 
+pub use spec::{Spec, SpecError, SpecErrors, SpecNode};
 pub use time::Micros;
 pub use view::{Member, View, ViewError};

@@ -170,8 +170,8 @@ impl Member {
 impl View {
     /// Checks the members and makes their tables.
     ///
-    /// Takes about 0.2 ms per shard that owns grains (in a release build), for each distinct set of members that some
-    /// kind needs.
+    /// Takes about 0.2 ms per shard that owns grains (in a release build), for each distinct set
+    /// of members that some kind needs.
     ///
     /// # Errors
     ///

@@ -90,6 +90,21 @@ fn a_call_without_deadline_never_expires() {
 }
 
 #[test]
+fn a_call_that_has_its_outcome_does_not_expire() {
+    let mut table = CallTable::new(4);
+    let call = table.insert(1, Micros(5)).unwrap();
+    table.disarm(call);
+    assert!(expired(&mut table, 10).is_empty());
+    assert_eq!(table.next_deadline(), None);
+    assert_eq!(table.remove(call), Some(1));
+    // Not the next call of the slot.
+    let next = table.insert(2, Micros(20)).unwrap();
+    table.disarm(call);
+    assert_eq!(next.slot, call.slot);
+    assert_eq!(expired(&mut table, 20), [2]);
+}
+
+#[test]
 fn generations_start_anew_at_one() {
     let mut table = CallTable::new(1);
     table.insert(1, Micros::NEVER).unwrap();
@@ -174,6 +189,10 @@ enum Step {
     Remove {
         nth: usize,
     },
+    /// Lets one of the calls made so far wait without a deadline.
+    Disarm {
+        nth: usize,
+    },
     Pass {
         micros: u64,
     },
@@ -188,6 +207,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => left.prop_map(|left| Step::Insert { left }),
         4 => any::<usize>().prop_map(|nth| Step::Remove { nth }),
+        1 => any::<usize>().prop_map(|nth| Step::Disarm { nth }),
         3 => (0..40_u64).prop_map(|micros| Step::Pass { micros }),
         1 => (0..3_u32).prop_map(|link| Step::Break { link }),
     ];
@@ -198,7 +218,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_table_does_what_a_map_does(steps in steps(), capacity in prop_oneof![1..8_u32, 100..300_u32]) {
+    fn the_table_does_what_a_map_does(
+        steps in steps(),
+        capacity in prop_oneof![1..8_u32, 100..300_u32]
+    ) {
         let mut table = CallTable::new(capacity);
         let mut model: BTreeMap<u64, (u32, Micros)> = BTreeMap::new();
         let mut made: Vec<CallId> = Vec::new();
@@ -226,14 +249,20 @@ proptest! {
                     prop_assert_eq!(table.get_mut(call).copied(), expected);
                     prop_assert_eq!(table.remove(call), expected);
                 }
-                Step::Remove { .. } => {}
+                Step::Disarm { nth } if !made.is_empty() => {
+                    let call = made[nth % made.len()];
+                    table.disarm(call);
+                    if let Some((_, deadline)) = model.get_mut(&call.to_u64()) {
+                        *deadline = Micros::NEVER;
+                    }
+                }
+                Step::Remove { .. } | Step::Disarm { .. } => {}
                 Step::Pass { micros } => {
                     now.0 += micros;
                     let mut out = BTreeMap::new();
                     table.expire(now, |call, entry| _ = out.insert(call.to_u64(), entry));
                     let due = model.extract_if(.., |_, (_, deadline)| deadline.is_due(now));
-                    let due: BTreeMap<_, _> = due.map(|(call, (entry, _))| (call, entry)).collect();
-                    prop_assert_eq!(out, due);
+                    prop_assert_eq!(out, due.map(|(call, (entry, _))| (call, entry)).collect());
                     prop_assert!(table.next_deadline().is_none_or(|next| next > now));
                 }
                 Step::Break { link } => {
@@ -243,14 +272,15 @@ proptest! {
                         |call, entry| _ = out.insert(call.to_u64(), entry),
                     );
                     let gone = model.extract_if(.., |_, (entry, _)| *entry % 3 == link);
-                    let gone: BTreeMap<_, _> = gone.map(|(call, (entry, _))| (call, entry)).collect();
-                    prop_assert_eq!(out, gone);
+                    prop_assert_eq!(out, gone.map(|(call, (entry, _))| (call, entry)).collect());
                 }
             }
             prop_assert_eq!(table.len(), model.len());
             let earliest = model.values().map(|&(_, deadline)| deadline).min();
             match earliest.filter(|&deadline| deadline != Micros::NEVER) {
-                Some(earliest) => prop_assert!(table.next_deadline().is_some_and(|b| b <= earliest)),
+                Some(earliest) => {
+                    prop_assert!(table.next_deadline().is_some_and(|next| next <= earliest));
+                }
                 None => prop_assert!(!model.is_empty() || table.next_deadline().is_none()),
             }
         }

@@ -165,7 +165,8 @@ proptest! {
 
     #[test]
     fn the_order_of_candidates_does_not_matter(
-        (sorted, shuffled) in clusters().prop_flat_map(|c| (Just(c.clone()), Just(c).prop_shuffle()))
+        (sorted, shuffled) in
+            clusters().prop_flat_map(|c| (Just(c.clone()), Just(c).prop_shuffle()))
     ) {
         let (a, b) = (table(&sorted), table(&shuffled));
         prop_assert_eq!(a.owners(), b.owners());
@@ -183,7 +184,8 @@ proptest! {
         prop_assume!(!before.is_empty());
         let before = table(&before);
         for partition in partitions() {
-            let (old, new) = (before.owner_of_partition(partition), after.owner_of_partition(partition));
+            let old = before.owner_of_partition(partition);
+            let new = after.owner_of_partition(partition);
             prop_assert!(new == old || new == newcomer, "{:?}: {:?} to {:?}", partition, old, new);
         }
     }
@@ -199,7 +201,8 @@ proptest! {
         let chosen = heavier[chosen].owner;
         let after = table(&heavier);
         for partition in partitions() {
-            let (old, new) = (before.owner_of_partition(partition), after.owner_of_partition(partition));
+            let old = before.owner_of_partition(partition);
+            let new = after.owner_of_partition(partition);
             prop_assert!(new == old || new == chosen);
         }
     }

@@ -194,8 +194,10 @@ fn everything_wrong_is_said_at_once() {
         assert_eq!(times, 1, "{expected} in {errors:?}");
     }
     // NaN equals nothing.
-    let nan = |error: &&ViewError| matches!(error, ViewError::BadWeight { weight, .. } if weight.is_nan());
-    assert_eq!(errors.iter().filter(nan).count(), 1);
+    let nans = errors
+        .iter()
+        .filter(|error| matches!(error, ViewError::BadWeight { weight, .. } if weight.is_nan()));
+    assert_eq!(nans.count(), 1);
     assert_eq!(errors.len(), expected.len() + 1);
 }
 
