@@ -7,6 +7,8 @@ use std::fmt;
 
 use teff_wire::CloseCode;
 
+pub(crate) mod quic;
+
 /// One of the two ends of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
@@ -179,7 +181,8 @@ impl Refusal {
                 "the peer's certificate cannot be used: issue it with `teff cert`"
             }
             Self::WrongName => {
-                "the peer's certificate names another node than the one dialled: check the address"
+                "the peer's certificate names another node or cluster than the one dialled: \
+                 check the address"
             }
             Self::NotTeff => "the peer is not a Teff node: check the address",
             Self::Version => "the peer speaks another protocol version: update the older node",
@@ -219,8 +222,8 @@ impl Refusal {
                 "the peer cannot use this node's certificate: issue it with `teff cert`"
             }
             Self::WrongName => {
-                "the peer dialled another node than this node's certificate names: check the \
-                 address it has"
+                "the peer dialled another node or cluster than this node's certificate names: check \
+                 the address it has"
             }
             Self::NotTeff => "the peer does not speak Teff: check the address",
             Self::Version => "the peer needs another protocol version: update the older node",

@@ -12,10 +12,15 @@ mod error;
 mod event;
 mod tls;
 mod settings;
+mod counters;
+mod link;
+mod endpoint;
 
 #[cfg(feature = "authority")]
 pub mod authority;
 
+pub use counters::{Counters, Refused};
+pub use endpoint::{Endpoint, EndpointError};
 pub use error::{LinkError, Party, Refusal, SendError};
 pub use event::{Datagram, Event, Fate, LinkId, Sent};
 pub use identity::{ClusterSecret, Identity, IdentityError, IdentityProblem, Part, SecretError};

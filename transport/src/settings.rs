@@ -202,8 +202,8 @@ impl Settings {
             // Noise with the wrong fixed bit is dropped at its first byte.
             .grease_quic_bit(false);
         config
-            .max_udp_payload_size(self.limits.max_datagram)
-            .expect("the limit is within QUIC's range");
+            .max_udp_payload_size(MAX_UDP_PAYLOAD)
+            .expect("the largest payload of UDP is within QUIC's range");
         config
     }
 
@@ -273,6 +273,9 @@ impl fmt::Debug for Settings {
             .finish_non_exhaustive()
     }
 }
+
+/// What can be received: whatever UDP can carry. What is sent is bounded by `max_datagram`.
+const MAX_UDP_PAYLOAD: u16 = 65_527;
 
 /// QUIC version 1, RFC 9000. Others are answered with it.
 const QUIC_VERSION: u32 = 1;

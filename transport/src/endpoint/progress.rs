@@ -1,0 +1,297 @@
+//! What happened: from the links to the shard.
+//!
+//! Protocol events of links come first, because they may bring links up or down; then frames, a
+//! turn per link, so that a busy link does not keep the others waiting. A link whose connection
+//! is lost is read to its end before it is reported as down.
+
+use quinn_proto::{Event as QuicEvent, StreamEvent};
+use teff_wire::{Frame, FrameType, decode_kinds};
+
+use super::Endpoint;
+use crate::{
+    error::{Refusal, quic},
+    event::Event,
+    link::{
+        Phase,
+        greeting::{self, Refused},
+        inbox::Pull,
+    },
+};
+
+impl Endpoint {
+    /// What happened next, or `None` when everything that has arrived was told.
+    ///
+    /// Reads frames only as they are asked for: what is left waits, and stops its sender.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if self.advance_stirred() {
+                continue;
+            }
+            let slot = *self.readable.front()? as usize;
+            if !self
+                .links
+                .get(slot)
+                .is_some_and(|link| link.queued.readable)
+            {
+                self.readable.pop_front();
+                continue;
+            }
+            if let Some(Some(event)) = self.guarded(slot, Self::read) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Lets the links that were touched say what follows. Whether there were any.
+    pub(super) fn advance_stirred(&mut self) -> bool {
+        let mut any = false;
+        while let Some(slot) = self.stirred.pop_front() {
+            let slot = slot as usize;
+            let Some(link) = self.links.get_mut(slot) else {
+                continue;
+            };
+            if std::mem::take(&mut link.queued.stirred) {
+                any = true;
+                self.guarded(slot, Self::advance);
+            }
+        }
+        any
+    }
+
+    /// Lets QUIC say what became of a link.
+    fn advance(&mut self, slot: usize) {
+        self.exchange(slot);
+        while let Some(event) = self
+            .links
+            .get_mut(slot)
+            .and_then(|link| link.connection.poll())
+        {
+            let link = &mut self.links[slot];
+            match event {
+                QuicEvent::Connected => {
+                    link.connected();
+                    self.mark_readable(slot);
+                    self.mark_dirty(slot);
+                }
+                QuicEvent::Stream(StreamEvent::Opened { .. }) => {
+                    link.opened();
+                    self.mark_readable(slot);
+                }
+                QuicEvent::Stream(StreamEvent::Readable { .. }) => self.mark_readable(slot),
+                QuicEvent::ConnectionLost { reason } if link.phase != Phase::Ended => {
+                    let about = quic::Circumstances {
+                        dialled: link.dialled.is_some(),
+                        heard: link.heard(),
+                    };
+                    link.lost = Some(quic::lost(&reason, about));
+                    self.mark_readable(slot);
+                }
+                QuicEvent::Stream(StreamEvent::Stopped { .. }) if link.phase != Phase::Ended => {
+                    let detail = "the peer stopped the stream of the link".to_owned();
+                    self.refuse(
+                        slot,
+                        Refused {
+                            refusal: Refusal::Malformed,
+                            detail,
+                        },
+                    );
+                }
+                QuicEvent::ConnectionLost { .. }
+                | QuicEvent::Stream(_)
+                | QuicEvent::HandshakeDataReady
+                | QuicEvent::DatagramReceived
+                | QuicEvent::DatagramsUnblocked => {}
+            }
+        }
+    }
+
+    /// Carries events between a connection and QUIC's endpoint.
+    fn exchange(&mut self, slot: usize) {
+        while let Some(event) = self.links[slot].connection.poll_endpoint_events() {
+            let link = &mut self.links[slot];
+            let handle = link.handle;
+            let drained = event.is_drained();
+            if let Some(event) = self.quic.handle_event(handle, event) {
+                link.connection.handle_event(event);
+                self.mark_dirty(slot);
+            }
+            if drained {
+                self.links[slot].drained = true;
+                self.slots[handle.0] = None;
+                self.free_if_over(slot);
+                return;
+            }
+        }
+    }
+
+    /// The next event of the link whose turn it is. `None` when its turn is over.
+    fn read(&mut self, slot: usize) -> Option<Event> {
+        loop {
+            let phase = self.links[slot].phase;
+            if phase == Phase::Ended {
+                return self.dry(slot);
+            }
+            if phase == Phase::Greeting && self.greet(slot) {
+                return None;
+            }
+            if phase == Phase::Up
+                && let Some(frame) = self.links[slot].inbox.next()
+            {
+                match self.take_in(slot, frame) {
+                    Ok(Some(event)) => return Some(event),
+                    Ok(None) => continue,
+                    Err(refused) => {
+                        self.refuse(slot, refused);
+                        return None;
+                    }
+                }
+            }
+            match self.links[slot].pull() {
+                Pull::Some => self.mark_dirty(slot),
+                Pull::NextTurn => {
+                    self.readable.rotate_left(1);
+                    return None;
+                }
+                Pull::Empty => return self.dry(slot),
+            }
+        }
+    }
+
+    /// Nothing more can be read from a link for now.
+    fn dry(&mut self, slot: usize) -> Option<Event> {
+        self.readable.pop_front();
+        let link = &mut self.links[slot];
+        link.queued.readable = false;
+        if link.phase == Phase::Ended {
+            return None;
+        }
+        if let Some((reason, detail)) = link.lost.take() {
+            self.end(slot, reason, detail);
+        } else if let Some(broken) = link.inbox.broken() {
+            let detail = broken.to_string();
+            self.refuse(
+                slot,
+                Refused {
+                    refusal: Refusal::Malformed,
+                    detail,
+                },
+            );
+        }
+        None
+    }
+
+    /// Looks for the peer's hello in what was read. Whether the link came up or ended by it.
+    fn greet(&mut self, slot: usize) -> bool {
+        let link = &mut self.links[slot];
+        let Some(frame) = link.inbox.next() else {
+            link.inbox.expect_hello();
+            return false;
+        };
+        let hello = greeting::read(&frame).and_then(|hello| {
+            let certificate = link.certificate();
+            greeting::check(
+                &self.settings,
+                self.shard,
+                link.dialled,
+                &hello,
+                certificate.as_ref(),
+            )?;
+            Ok(hello)
+        });
+        let hello = match hello {
+            Ok(hello) => hello,
+            Err(refused) => {
+                self.refuse(slot, refused);
+                return true;
+            }
+        };
+        link.peer = Some(hello.node);
+        link.peer_shard = Some(hello.from_shard);
+        if let Err(refused) = self.room_for(slot) {
+            self.refuse(slot, refused);
+            return true;
+        }
+        self.come_up(slot, hello);
+        true
+    }
+
+    /// Whether another link with the same shard of the same peer is of use.
+    fn room_for(&self, slot: usize) -> Result<(), Refused> {
+        let wanted = &self.links[slot];
+        let same = |link: &crate::link::Link| {
+            link.phase == Phase::Up
+                && (link.peer, link.peer_shard) == (wanted.peer, wanted.peer_shard)
+        };
+        let up = self.links.iter().filter(|(_, link)| same(link)).count();
+        if up < self.settings.limits().links_per_pair {
+            return Ok(());
+        }
+        let detail = format!("{up} links are up between these shards");
+        Err(Refused {
+            refusal: Refusal::TooManyLinks,
+            detail,
+        })
+    }
+
+    fn come_up(&mut self, slot: usize, hello: teff_wire::Hello) {
+        let link = &mut self.links[slot];
+        let (id, dialled) = (link.id, link.dialled.is_some());
+        link.phase = Phase::Up;
+        link.outbox.open();
+        if !dialled {
+            self.handshakes -= 1;
+            self.say_hello(id.slot, hello.from_shard);
+        } else if link.kinds != self.announced {
+            self.tell_kinds(slot);
+        }
+        self.counters.links_up += 1;
+        tracing::debug!(
+            node = %self.settings.local().node,
+            shard = %self.shard,
+            peer = %hello.node,
+            peer_shard = %hello.from_shard,
+            dialled,
+            "link up"
+        );
+        self.mark_dirty(slot);
+        self.events.push_back(Event::Up {
+            link: id,
+            hello,
+            dialled,
+        });
+    }
+
+    /// Sorts a frame of a link that is up.
+    fn take_in(&mut self, slot: usize, frame: Frame) -> Result<Option<Event>, Refused> {
+        let link = &mut self.links[slot];
+        let malformed = |detail| Refused {
+            refusal: Refusal::Malformed,
+            detail,
+        };
+        match frame.header.frame {
+            FrameType::Tell | FrameType::Call | FrameType::Reply => {
+                link.inbox.take_in(self.now);
+                let (id, due) = (link.id, link.inbox.ack_due());
+                self.counters.frames_in += 1;
+                self.wake_at(due);
+                Ok(Some(Event::Frame { link: id, frame }))
+            }
+            FrameType::Ack if link.outbox.acknowledged(frame.header.number) => Ok(None),
+            FrameType::Ack => {
+                let detail = format!("{} frames cannot be acknowledged", frame.header.number);
+                Err(malformed(detail))
+            }
+            FrameType::Kinds => {
+                let kinds = decode_kinds(&frame.payload).map_err(|e| malformed(e.to_string()))?;
+                Ok(Some(Event::Kinds {
+                    link: link.id,
+                    kinds,
+                }))
+            }
+            FrameType::Hello => Err(malformed("a second hello".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Frames on their way into one link: from QUIC to the application.
+//!
+//! Bytes are taken out of QUIC only when the application asks for a frame and none is whole, and
+//! at most a turn's worth at a time: what is not asked for waits in QUIC, whose flow control then
+//! stops the peer.
+
+use std::time::Instant;
+
+use quinn_proto::{ReadError, RecvStream};
+use teff_wire::{Frame, FrameError, MAX_CONTROL_PAYLOAD, Reader};
+
+use crate::limits::{ACK_AFTER, ACK_EVERY, READ_TURN};
+
+/// The inbound side of a link.
+pub(crate) struct Inbox {
+    reader: Reader,
+    /// Bytes that may still be read before it is the turn of another link.
+    turn: usize,
+    broken: Option<Broken>,
+    taken_in: u64,
+    acknowledged: u64,
+    ack_due: Option<Instant>,
+}
+
+/// Why no more frames will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The bytes are not frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// Streams of links do not end before the link does.
+    #[error("the peer ended the stream of the link")]
+    Ended,
+    /// Before the hello there is nothing as long as this.
+    #[error("the first frame is not a hello")]
+    NoHello,
+}
+
+/// What reading from QUIC came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pull {
+    /// Something was read.
+    Some,
+    /// Nothing is there.
+    Empty,
+    /// The turn is used up.
+    NextTurn,
+}
+
+impl Inbox {
+    pub(crate) fn new(max_payload: usize) -> Self {
+        Self {
+            reader: Reader::new(max_payload),
+            turn: READ_TURN,
+            broken: None,
+            taken_in: 0,
+            acknowledged: 0,
+            ack_due: None,
+        }
+    }
+
+    /// The next whole frame.
+    pub(crate) fn next(&mut self) -> Option<Frame> {
+        self.reader.next()
+    }
+
+    /// Why there will be no more frames, once all whole ones are taken.
+    pub(crate) fn broken(&self) -> Option<Broken> {
+        self.broken
+    }
+
+    /// Reads a turn's worth out of QUIC.
+    pub(crate) fn pull(&mut self, mut stream: RecvStream<'_>) -> Pull {
+        if self.broken.is_some() {
+            return Pull::Empty;
+        }
+        if self.turn == 0 {
+            self.turn = READ_TURN;
+            return Pull::NextTurn;
+        }
+        let Ok(mut chunks) = stream.read(true) else {
+            self.broken = Some(Broken::Ended);
+            return Pull::Empty;
+        };
+        let mut pulled = Pull::Empty;
+        while self.turn > 0 && self.broken.is_none() {
+            match chunks.next(self.turn) {
+                Ok(Some(chunk)) => {
+                    pulled = Pull::Some;
+                    self.turn -= chunk.bytes.len();
+                    self.broken = self.reader.push(&chunk.bytes).err().map(Broken::Frame);
+                }
+                Ok(None) | Err(ReadError::Reset(_)) => self.broken = Some(Broken::Ended),
+                Err(ReadError::Blocked) => break,
+            }
+        }
+        // Whether this freed flow control is seen by whoever polls for packets next.
+        let _ = chunks.finalize();
+        if pulled == Pull::Empty {
+            self.turn = READ_TURN;
+        }
+        pulled
+    }
+
+    /// Marks the stream as broken if what it began with is too long for a hello.
+    pub(crate) fn expect_hello(&mut self) {
+        if self.reader.buffered() > teff_wire::Header::LEN + MAX_CONTROL_PAYLOAD {
+            self.broken = Some(Broken::NoHello);
+        }
+    }
+
+    /// Counts a data frame that the application took.
+    pub(crate) fn take_in(&mut self, now: Instant) {
+        self.taken_in += 1;
+        if self.ack_due.is_none() {
+            self.ack_due = Some(now + ACK_AFTER);
+        }
+    }
+
+    /// When the oldest unacknowledged frame has to be acknowledged.
+    pub(crate) fn ack_due(&self) -> Option<Instant> {
+        self.ack_due
+    }
+
+    /// What to acknowledge now, if anything.
+    pub(crate) fn ack(&self, now: Instant) -> Option<u64> {
+        let many = self.taken_in - self.acknowledged >= ACK_EVERY;
+        let late = self.ack_due.is_some_and(|due| due <= now);
+        (many || late).then_some(self.taken_in)
+    }
+
+    /// Notes that everything taken in was acknowledged.
+    pub(crate) fn acknowledged(&mut self) {
+        self.acknowledged = self.taken_in;
+        self.ack_due = None;
+    }
+}
