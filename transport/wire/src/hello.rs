@@ -57,8 +57,9 @@ pub enum HelloError {
     /// The hello ends before its last field.
     #[error("the hello ends too early")]
     Truncated,
-    /// The fixed part has another length than its version says.
-    #[error("the fixed part of a hello of version {version} has {len} bytes")]
+    /// The fixed part of the hello, or of the kinds in it, has another length than its version
+    /// says.
+    #[error("a fixed part of {len} bytes in a hello of version {version} is too short or too long")]
     FixedLength {
         /// The version of the hello.
         version: Version,
@@ -160,6 +161,12 @@ impl Hello {
             kinds: Vec::new(),
         };
         hello.check_shards()?;
+        if known && width > ENTRY_LEN {
+            return Err(HelloError::FixedLength {
+                version,
+                len: width,
+            });
+        }
         hello.kinds = read_entries(&mut fields, count, width)?;
         match fields.len() {
             len if len > 0 && known => Err(HelloError::Trailing { version, len }),

@@ -130,6 +130,12 @@ impl Key {
         }
     }
 
+    /// A key whose length was checked.
+    pub(crate) fn from_checked(text: &str) -> Self {
+        debug_assert!((1..=Self::MAX_LEN).contains(&text.len()));
+        Self(SmolStr::new(text))
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,125 @@
-//! Every byte that two Teff nodes agree on. No I/O, no unsafe code.
+//! Every byte that two Teff nodes agree on. No I/O, no clock, no unsafe code.
+//!
+//! A link between two shards is one stream of *frames* in either direction. This crate turns
+//! frames into bytes ([`Writer`]) and bytes into frames ([`Reader`]), knows what nodes say first
+//! ([`Hello`], [`KindOffer`]), and holds the numbers for how a call ended ([`Status`]) and why a
+//! link was closed ([`CloseCode`]). What a payload means to a grain it does not know: for tells,
+//! calls and replies that is an rkyv archive, written and validated above this crate.
+//!
+//! # Frame
+//!
+//! Numbers are little-endian. Every part fills a multiple of 16 bytes, so that payloads stay
+//! 16-aligned wherever a frame starts.
+//!
+//! | offset | bytes | field | carried by (zero in all others) |
+//! |-------:|------:|-------|---------------------------------|
+//! | 0      | 4     | length of the payload, without padding | all but ack |
+//! | 4      | 1     | frame type, see below | all |
+//! | 5      | 1     | [`Status`] | reply |
+//! | 6      | 2     | method, counted from 0 in the contract | tell, call |
+//! | 8      | 4     | kind, FNV-1a of its name | tell, call |
+//! | 12     | 2     | length of the key, 1 to 256 | tell, call |
+//! | 14     | 1     | how often the message was passed on | all |
+//! | 15     | 1     | reserved, 0 | none |
+//! | 16     | 8     | call: generation in the high half, slot in the low half | call, reply |
+//! |        |       | data frames taken in since the link came up | ack |
+//! | 24     | 4     | time left in microseconds, 0 for no deadline | call |
+//! | 28     | 4     | epoch of the sender's view | all |
+//! | 32     |       | key, UTF-8, zero-padded to a multiple of 16 | tell, call |
+//! |        |       | payload, zero-padded to a multiple of 16 | all but ack |
+//!
+//! | type | frame | payload | longest payload |
+//! |-----:|-------|---------|-----------------|
+//! | 1 | hello: first in either direction, once | [`Hello`] | [`MAX_CONTROL_PAYLOAD`] |
+//! | 2 | kinds: all that the sender offers from here on | [`encode_kinds`] | [`MAX_CONTROL_PAYLOAD`] |
+//! | 3 | ack: cumulative, counts tells, calls and replies | none | 0 |
+//! | 4 | tell | archived arguments | agreed limit |
+//! | 5 | call | archived arguments | agreed limit |
+//! | 6 | reply | archived reply if the status is ok | agreed limit |
+//!
+//! The agreed limit is configuration, the same on all nodes, and never above [`MAX_PAYLOAD`].
+//!
+//! # Hello
+//!
+//! | offset | bytes | field |
+//! |-------:|------:|-------|
+//! | 0      | 4     | `TEFF` |
+//! | 4      | 2     | major version |
+//! | 6      | 2     | minor version |
+//! | 8      | 2     | length of the fixed part, counted from offset 0: 40 |
+//! | 10     | 2     | length of the cluster's name, 1 to 63 |
+//! | 12     | 2     | number of kinds, at most 1024 |
+//! | 14     | 2     | length of the fixed part of a kind: 16 |
+//! | 16     | 8     | incarnation |
+//! | 24     | 8     | digest of members and placement key |
+//! | 32     | 2     | node |
+//! | 34     | 2     | number of shards, at least 1 |
+//! | 36     | 2     | shard of the sender, less than their number |
+//! | 38     | 2     | shard that the sender believes to speak to |
+//! | 40     |       | name of the cluster, not padded |
+//! |        |       | the kinds, one behind the other, not padded |
+//!
+//! A kind, in a hello and in a kinds frame:
+//!
+//! | offset | bytes | field |
+//! |-------:|------:|-------|
+//! | 0      | 4     | kind |
+//! | 4      | 2     | length of its name, 1 to 256 |
+//! | 6      | 2     | reserved, 0 |
+//! | 8      | 8     | fingerprint of its contract |
+//! | 16     |       | name, not padded |
+//!
+//! The payload of a kinds frame:
+//!
+//! | offset | bytes | field |
+//! |-------:|------:|-------|
+//! | 0      | 2     | length of this head: 8 |
+//! | 2      | 2     | length of the fixed part of a kind: 16 |
+//! | 4      | 2     | number of kinds, at most 1024 |
+//! | 6      | 2     | reserved, 0 |
+//! | 8      |       | the kinds |
+//!
+//! Names are UTF-8 without control characters, since they end up in logs. No kind is listed twice.
+//!
+//! # Compatibility
+//!
+//! - `tests/golden.rs` holds one frame of each type as bytes. They do not change within a major
+//!   version; numbers of frame types, statuses and close codes are never used again.
+//! - Magic and version keep their place in every version, so that nodes of different major
+//!   versions can refuse each other by name ([`HelloError::Version`], [`CloseCode::Version`]).
+//! - A later minor version may append fields to the fixed part of a hello, of a kind and to the
+//!   head of a kinds frame, and sections behind the kinds of a hello. This version skips them. Of
+//!   a hello of its own version it takes nothing but exactly the lengths above.
+//! - New frame types, statuses, and meanings for fields that are zero are errors to this version:
+//!   a later minor one uses them only towards peers whose hello says that they know them.
+//! - The layout of archives is rkyv's, with the format features pinned in the workspace. A change
+//!   to a contract changes the fingerprint of its kind, which refuses calls, not links.
+//!
+//! # What a peer cannot do
+//!
+//! Everything here may come from a hostile peer. By construction and by `tests/hostile.rs`,
+//! `tests/allocations.rs` and the fuzz targets under `fuzz/`, it cannot
+//!
+//! - panic a node: lengths are bounded before they are added, and every slice is checked;
+//! - make it allocate for what it merely declares: memory grows with the bytes that arrived, at
+//!   most twofold, and a declared length over the limit is refused with the header;
+//! - make it copy a byte more than a constant number of times, in chunks of any size;
+//! - send one message in two spellings: unused fields, reserved fields and padding are zero or
+//!   the frame is refused.
+//!
+//! Not checked here: the order of frames (hello first), whether a hello is true, how many frames
+//! there are, and anything inside archives.
+//!
+//! # Copies
+//!
+//! A payload is serialised into the writer's buffer, which is handed to the transport as it is.
+//! A received byte is copied once, from the transport's chunk into an aligned block; a frame over
+//! many chunks is copied once more on average while its block grows. Frames share their block:
+//! a [`Block`] that is kept for long is better copied.
+//!
+//! # Modules
+//!
+//! Bottom-up, each uses only those above it.
 #![forbid(unsafe_code)]
 
 pub mod id;

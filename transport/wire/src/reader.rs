@@ -5,7 +5,7 @@
 //! the bytes that condemn it are complete; what came before it is still handed out, and which
 //! error it is never depends on how the stream was cut.
 
-use std::{collections::VecDeque, fmt, mem, ops::Range};
+use std::{collections::VecDeque, fmt, mem};
 
 use bytes::Bytes;
 use rkyv::util::AlignedVec;
@@ -48,10 +48,24 @@ pub struct Reader {
     block: AlignedVec<16>,
     /// The header of that frame, once its 32 bytes are there.
     layout: Option<Layout>,
-    /// Where the payloads of the last frames in `ready` stand in `block`, until it is sealed.
-    payloads: Vec<Range<usize>>,
-    ready: VecDeque<Frame>,
+    /// The complete frames that were not taken yet. The last `unsealed` of them are, or will be,
+    /// in `block`; the others in `sealed`.
+    ready: VecDeque<Place>,
+    unsealed: usize,
+    sealed: VecDeque<Sealed>,
     failed: Option<FrameError>,
+}
+
+/// Where a complete frame stands in its block.
+struct Place {
+    layout: Layout,
+    at: usize,
+}
+
+/// A block of complete frames, and how many of them were not taken yet.
+struct Sealed {
+    bytes: Bytes,
+    frames: usize,
 }
 
 impl Reader {
@@ -65,8 +79,9 @@ impl Reader {
             max_payload,
             block: AlignedVec::new(),
             layout: None,
-            payloads: Vec::new(),
             ready: VecDeque::new(),
+            unsealed: 0,
+            sealed: VecDeque::new(),
             failed: None,
         }
     }
@@ -102,7 +117,23 @@ impl Reader {
         reason = "the end of an iterator is final, this None is not"
     )]
     pub fn next(&mut self) -> Option<Frame> {
-        self.ready.pop_front()
+        // Here, not behind the last frame of a block, so that a frame is made where it is returned:
+        // moving a key that was just written stalls the load for as long as making it took.
+        self.sealed.pop_front_if(|sealed| sealed.frames == 0);
+        let Place { layout, at } = self.ready.pop_front()?;
+        let sealed = self.sealed.front_mut();
+        let sealed = sealed.expect("a complete frame is in a sealed block");
+        sealed.frames -= 1;
+
+        let frame = &sealed.bytes[at..];
+        let payload = layout.payload_range();
+        let payload = Block::part_of(&sealed.bytes, at + payload.start..at + payload.end)
+            .expect("frames and their parts are multiples of 16 bytes long");
+        Some(Frame {
+            header: layout.header(frame),
+            key: layout.key(frame),
+            payload,
+        })
     }
 
     /// How many bytes of an incomplete frame are kept.
@@ -130,7 +161,7 @@ impl Reader {
                 let Some(header) = self.block.first_chunk() else {
                     return Ok(None);
                 };
-                (Layout::parse(header, self.max_payload)?, rest)
+                (Layout::of(header, self.max_payload)?, rest)
             }
         };
         self.layout = Some(layout);
@@ -146,8 +177,8 @@ impl Reader {
         let (part, rest) = chunk.split_at(missing);
         self.block.extend_from_slice(part);
         self.layout = None;
-        let key = layout.check_body(&self.block)?;
-        self.note(layout, key, 0);
+        layout.check_body(&self.block)?;
+        self.note(layout, 0);
         Ok(Some(rest))
     }
 
@@ -158,9 +189,7 @@ impl Reader {
         let mut end = 0;
         let outcome = loop {
             if self.block.len() + (end - copied) >= SHARED {
-                self.block.reserve_exact(end - copied);
-                self.block.extend_from_slice(&chunk[copied..end]);
-                self.seal();
+                self.seal(&chunk[copied..end]);
                 copied = end;
             }
             match self.complete_frame(&chunk[end..], self.block.len() + (end - copied)) {
@@ -169,9 +198,7 @@ impl Reader {
                 Err(error) => break Err(error),
             }
         };
-        self.block.reserve_exact(end - copied);
-        self.block.extend_from_slice(&chunk[copied..end]);
-        self.seal();
+        self.seal(&chunk[copied..end]);
         outcome?;
 
         let rest = &chunk[end..];
@@ -188,36 +215,29 @@ impl Reader {
         let Some(header) = bytes.first_chunk() else {
             return Ok(None);
         };
-        let layout = Layout::parse(header, self.max_payload)?;
+        let layout = Layout::of(header, self.max_payload)?;
         let Some(frame) = bytes.get(..layout.frame_len()) else {
             self.layout = Some(layout);
             return Ok(None);
         };
-        let key = layout.check_body(frame)?;
-        self.note(layout, key, at);
+        layout.check_body(frame)?;
+        self.note(layout, at);
         Ok(Some(frame.len()))
     }
 
-    fn note(&mut self, layout: Layout, key: Option<Key>, at: usize) {
-        let payload = layout.payload_range();
-        self.payloads.push(at + payload.start..at + payload.end);
-        self.ready.push_back(Frame {
-            header: layout.header,
-            key,
-            payload: Block::new(),
-        });
+    fn note(&mut self, layout: Layout, at: usize) {
+        self.ready.push_back(Place { layout, at });
+        self.unsealed += 1;
     }
 
-    /// Gives the noted frames their payloads.
-    fn seal(&mut self) {
-        if self.payloads.is_empty() {
-            return;
-        }
-        let bytes = Bytes::from_owner(mem::take(&mut self.block));
-        let first = self.ready.len() - self.payloads.len();
-        for (frame, payload) in self.ready.range_mut(first..).zip(self.payloads.drain(..)) {
-            frame.payload = Block::part_of(&bytes, payload)
-                .expect("frames and their parts are multiples of 16 bytes long");
+    /// Copies the noted frames that are not in the block, and makes it ready to be shared.
+    fn seal(&mut self, frames: &[u8]) {
+        self.block.reserve_exact(frames.len());
+        self.block.extend_from_slice(frames);
+        if self.unsealed > 0 {
+            let bytes = Bytes::from_owner(mem::take(&mut self.block));
+            let frames = mem::take(&mut self.unsealed);
+            self.sealed.push_back(Sealed { bytes, frames });
         }
     }
 

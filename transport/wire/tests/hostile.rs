@@ -293,6 +293,14 @@ fn every_wrong_hello_has_its_name() {
             }),
         ),
         (
+            14,
+            &[17, 0],
+            HelloError::FixedLength {
+                version: current,
+                len: 17,
+            },
+        ),
+        (
             34,
             &[0, 0],
             HelloError::Shards {
