@@ -1,1 +1,83 @@
-//! placeholder
+//! Teff: a thread-per-core runtime for virtual actors.
+//!
+//! A *grain* is an object with a name that always exists: send it a message and it is there,
+//! activated on the one shard of the one node that its name hashes to. Each *shard* is one thread
+//! pinned to one CPU. Inside a node messages are moved through lock-free lanes; between nodes they
+//! travel as rkyv archives over QUIC with mutual TLS.
+//!
+//! ```
+//! use teff::{Node, grain};
+//!
+//! #[derive(Default)]
+//! struct Counter(u64);
+//!
+//! #[grain]
+//! impl Counter {
+//!     fn add(&mut self, n: u64) {
+//!         self.0 += n;
+//!     }
+//!     fn total(&mut self) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! fn main() -> teff::Result {
+//!     let node = Node::single().shards(1).kind(CounterRef::kind::<Counter>()).start()?;
+//!     let counter: CounterRef = node.grain("apples");
+//!     counter.add(2).tell()?;
+//!     assert_eq!(counter.total().wait()?, 2);
+//!     Ok(node.shutdown()?)
+//! }
+//! ```
+//!
+//! # Promises
+//!
+//! * A *tell* is handled at most once, and in order with others from the same sender to the same
+//!   grain. A sender is a grain, or a thread outside the shards.
+//! * A *call* is handled at most once. Its error says whether the handler ran: see [`CallError`].
+//! * One handler of a grain runs at a time. A panic in it ends that activation and nothing else.
+//! * Every queue is bounded, and whoever finds one full is told.
+//! * Every message that was accepted is handled or counted with a reason: see [`Counters`].
+//!
+//! # What differs from the design, and why
+//!
+//! * `Driver` has two methods, sleep and yield. Timers and tasks are the shard's own, because a
+//!   timer of the reactor would need a task of the reactor, whose wakers must not be had.
+//! * Handlers that are `async` are boxed once per call; plain `fn` handlers allocate nothing.
+//! * The lane slot carries the message inline up to 64 bytes, but is larger than two cache lines.
+//!
+//! Modules are listed bottom-up: a module uses only modules above it.
+#![deny(unsafe_code)]
+
+mod probe;
+mod error;
+mod counters;
+mod envelope;
+mod status;
+mod shared;
+mod driver;
+mod shard;
+mod node;
+
+pub use counters::{Counters, KindCounters};
+pub use error::{ConfigError, Error, RegisterError, ShutdownError, StartError};
+pub use node::{Builder, Node};
+pub use probe::Obstacle;
+
+#[doc(hidden)]
+pub use teff_contract::generated;
+pub use teff_contract::{
+    Archived, Arguments, Call, CallError, Ctx, Doubt, Failure, GrainRef, Kind, LinkReason, Message,
+    Method, Payload, Reference, Refusal, Request, Schema, Serve, Served, Sleep, TellError, Type,
+    WhenRoom, grain, message,
+};
+pub use teff_core::view::Member;
+#[cfg(feature = "authority")]
+pub use teff_transport::authority;
+pub use teff_transport::{
+    ClusterSecret, Identity, LinkError, ListenError, Listener, Party, Refusal as LinkRefusal,
+};
+pub use teff_wire::{GrainId, Key, KeyError, KindId, NodeId, ShardId};
+
+/// What a `main` may return.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,319 @@
+//! One message to one grain, not yet sent: what the methods of a typed reference return.
+//!
+//! A [`Request`] becomes a call by `.await` (in handlers, in tokio, in any executor) or `.wait()`
+//! (on a plain thread), and a tell by `.tell()` or `.when_room()`. It borrows the reference it was
+//! made from, so that making one touches no shared counter.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use teff_wire::{KeyError, MethodId};
+
+use crate::codec::Message;
+use crate::error::{CallError, Doubt, Failure, Refusal, TellError};
+use crate::payload::Payload;
+use crate::port::{Outcome, Outgoing, Pending, Port};
+use crate::reference::GrainRef;
+
+/// A message to a grain, to be sent as a call or as a tell.
+#[must_use = "a request does nothing until it is awaited, waited for or told"]
+#[derive(Debug)]
+pub struct Request<'a, A, R> {
+    grain: &'a GrainRef,
+    method: MethodId,
+    arguments: A,
+    timeout: Option<Duration>,
+    reply: PhantomData<fn() -> R>,
+}
+
+/// A call in progress. Dropping it gives up on the reply; the handler may run all the same.
+#[must_use = "a call does nothing until it is polled"]
+pub struct Call<'a, R> {
+    port: &'a dyn Port,
+    state: State,
+    reply: PhantomData<fn() -> R>,
+}
+
+/// A tell that waits until there is room for it. Dropping it before it is ready sends nothing.
+#[must_use = "a tell that waits for room does nothing until it is awaited or waited for"]
+pub struct WhenRoom<'a> {
+    port: &'a dyn Port,
+    message: Result<Option<Outgoing>, KeyError>,
+    timeout: Duration,
+    deadline: Option<Instant>,
+}
+
+enum State {
+    Unsent(Unsent),
+    Sent(Pending),
+    Done,
+}
+
+/// A call that is still to be made, perhaps because there was no room for it yet.
+struct Unsent {
+    message: Outgoing,
+    timeout: Option<Duration>,
+    /// Until when it waits for room; set when it first finds none.
+    deadline: Option<Instant>,
+}
+
+/// How long a message waits for room if its request has no timeout of its own.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl<'a, A: Message, R: Message> Request<'a, A, R> {
+    /// Called by generated stubs.
+    #[doc(hidden)]
+    pub fn new(grain: &'a GrainRef, method: MethodId, arguments: A) -> Self {
+        Self {
+            grain,
+            method,
+            arguments,
+            timeout: None,
+            reply: PhantomData,
+        }
+    }
+
+    /// Waits this long for the reply (or, with [`when_room`](Self::when_room), for room), instead
+    /// of the node's default of 5 s. The deadline travels with the call: a handler that cannot
+    /// start in time does not start.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the message and forgets it: at most once, in order with other messages of this
+    /// sender to this grain.
+    ///
+    /// # Errors
+    ///
+    /// [`TellError`] when it was not accepted. `Ok` means accepted, not handled.
+    pub fn tell(self) -> Result<(), TellError> {
+        let port = self.grain.port();
+        let (message, _) = self.into_message()?;
+        port.tell(message).map_err(|(error, _)| error)
+    }
+
+    /// Like [`tell`](Self::tell), but waits for room where a queue on the way is full: `.await`
+    /// the result in a handler or an executor, `.wait()` for it on a plain thread.
+    pub fn when_room(self) -> WhenRoom<'a> {
+        let port = self.grain.port();
+        let timeout = self.timeout.unwrap_or(ROOM_TIMEOUT);
+        let message = self.into_message().map(|(message, _)| Some(message));
+        WhenRoom {
+            port,
+            message,
+            timeout,
+            deadline: None,
+        }
+    }
+
+    /// Calls and blocks this thread until the reply is there. Not for handlers and not for async
+    /// code: there, `.await` the request.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]; on one of the node's own shards it is refused instead of stopping the shard.
+    pub fn wait(self) -> Result<R, CallError> {
+        let port = self.grain.port();
+        if port.is_shard() {
+            return Err(Refusal::WouldBlockShard.into());
+        }
+        let (message, timeout) = self.into_message().map_err(Refusal::Key)?;
+        let mut unsent = Unsent {
+            message,
+            timeout,
+            deadline: None,
+        };
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match unsent.send(port, &mut cx) {
+                Ok(Pending::Ready(outcome)) => return receive(outcome),
+                Ok(Pending::Channel(reply)) => {
+                    return receive(reply.recv().unwrap_or(Err(Doubt::NodeStopped.into())));
+                }
+                Ok(Pending::Slot(_) | Pending::NoRoom(_)) => {
+                    unreachable!("only a shard's own calls wait in a slot")
+                }
+                Err(still) => unsent = still,
+            }
+            thread::park_timeout(ROOM_RECHECK);
+        }
+    }
+
+    fn into_message(self) -> Result<(Outgoing, Option<Duration>), KeyError> {
+        let target = self.grain.target()?.clone();
+        let payload = Payload::new(self.arguments);
+        Ok((
+            Outgoing {
+                target,
+                method: self.method,
+                payload,
+            },
+            self.timeout,
+        ))
+    }
+}
+
+impl<'a, A: Message, R: Message> IntoFuture for Request<'a, A, R> {
+    type Output = Result<R, CallError>;
+    type IntoFuture = Call<'a, R>;
+
+    fn into_future(self) -> Call<'a, R> {
+        let port = self.grain.port();
+        let state = match self.into_message() {
+            Ok((message, timeout)) => State::Unsent(Unsent {
+                message,
+                timeout,
+                deadline: None,
+            }),
+            Err(error) => State::Sent(Pending::Ready(Err(Refusal::Key(error).into()))),
+        };
+        Call {
+            port,
+            state,
+            reply: PhantomData,
+        }
+    }
+}
+
+// Nothing in a call is ever pinned: its fields are moved freely between polls.
+impl<R> Unpin for Call<'_, R> {}
+
+impl<R: Message> Future for Call<'_, R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let State::Unsent(_) = this.state
+            && let State::Unsent(unsent) = mem::replace(&mut this.state, State::Done)
+        {
+            match unsent.send(this.port, cx) {
+                Ok(pending) => this.state = State::Sent(pending),
+                Err(unsent) => {
+                    this.state = State::Unsent(unsent);
+                    return Poll::Pending;
+                }
+            }
+        }
+        let State::Sent(pending) = &mut this.state else {
+            panic!("a call was polled after it had given its reply");
+        };
+        let outcome = match pending {
+            Pending::Slot(ticket) => match this.port.poll_call(*ticket, cx) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => return Poll::Pending,
+            },
+            Pending::Channel(reply) => match Pin::new(reply).poll(cx) {
+                Poll::Ready(outcome) => outcome.unwrap_or(Err(Doubt::NodeStopped.into())),
+                Poll::Pending => return Poll::Pending,
+            },
+            Pending::Ready(outcome) => mem::replace(outcome, Err(Doubt::NodeStopped.into())),
+            Pending::NoRoom(_) => unreachable!("a call without room is not sent"),
+        };
+        this.state = State::Done;
+        Poll::Ready(receive(outcome))
+    }
+}
+
+impl Unsent {
+    /// Makes the call. Without room it asks to be woken and comes back; after its deadline it
+    /// gives up.
+    fn send(mut self, port: &dyn Port, cx: &mut Context<'_>) -> Result<Pending, Self> {
+        match port.call(self.message, self.timeout) {
+            Pending::NoRoom(message) => self.message = message,
+            pending => return Ok(pending),
+        }
+        let now = Instant::now();
+        let timeout = self.timeout.unwrap_or(ROOM_TIMEOUT);
+        if now >= *self.deadline.get_or_insert(now + timeout) {
+            return Ok(Pending::Ready(Err(Refusal::Busy.into())));
+        }
+        port.poll_room(&self.message, cx);
+        Err(self)
+    }
+}
+
+impl<R> Drop for Call<'_, R> {
+    fn drop(&mut self) {
+        if let State::Sent(Pending::Slot(ticket)) = self.state {
+            self.port.forget(ticket);
+        }
+    }
+}
+
+impl WhenRoom<'_> {
+    /// Blocks this thread until the message is accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`TellError`]; [`TellError::Busy`] when there was no room in time, or at once on one of the
+    /// node's own shards, which must not block.
+    pub fn wait(mut self) -> Result<(), TellError> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match self.poll_once(&mut cx) {
+                Poll::Ready(result) => return result,
+                Poll::Pending if self.port.is_shard() => return Err(TellError::Busy),
+                // The shard wakes us; the limit only bounds the wait for a shard that is stuck.
+                Poll::Pending => thread::park_timeout(ROOM_RECHECK),
+            }
+        }
+    }
+
+    fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TellError>> {
+        let message = match &mut self.message {
+            Ok(message) => message,
+            Err(error) => return Poll::Ready(Err(TellError::Key(error.clone()))),
+        };
+        let Some(first) = message.take() else {
+            panic!("a tell was polled after it had been accepted");
+        };
+        match self.port.tell(first) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err((TellError::Busy, Some(back))) => *message = Some(back),
+            Err((error, _)) => return Poll::Ready(Err(error)),
+        }
+        let now = Instant::now();
+        if now >= *self.deadline.get_or_insert(now + self.timeout) {
+            return Poll::Ready(Err(TellError::Busy));
+        }
+        if let Some(message) = message {
+            self.port.poll_room(message, cx);
+        }
+        Poll::Pending
+    }
+}
+
+// As for `Call`.
+impl Unpin for WhenRoom<'_> {}
+
+impl Future for WhenRoom<'_> {
+    type Output = Result<(), TellError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_once(cx)
+    }
+}
+
+fn receive<R: Message>(outcome: Outcome) -> Result<R, CallError> {
+    outcome?.take().map_err(|_| Failure::Undecodable.into())
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Between two looks of a blocked thread at a queue whose shard has not woken it.
+const ROOM_RECHECK: Duration = Duration::from_millis(10);

@@ -1,0 +1,298 @@
+//! From a plan without mistakes to running shards.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use rustix::event::{EventfdFlags, eventfd};
+use teff_contract::Kind;
+use teff_core::hash::PlacementKey;
+use teff_core::view::View;
+use teff_lane::{Doorbell, Receiver, lane};
+use teff_transport::{ClusterName, Endpoint, LocalNode, Settings, Socket};
+use teff_wire::{Incarnation, NodeId, ShardId};
+
+use crate::driver::{IoUring, Sources};
+use crate::envelope::Envelope;
+use crate::error::{ConfigError, StartError};
+use crate::node::Node;
+use crate::node::builder::{Network, Plan};
+use crate::node::port::NodePort;
+use crate::shard::egress::LaneOut;
+use crate::shard::event_loop::EventLoop;
+use crate::shard::kinds::{Kinds, offer};
+use crate::shard::links::Links;
+use crate::shard::{Parts, Shard};
+use crate::shared::{Command, NodeShared, ShardShared};
+
+/// What one shard's thread is given.
+struct Cradle {
+    node: Arc<NodeShared>,
+    id: ShardId,
+    cpu: usize,
+    kinds: Vec<Kind>,
+    outgoing: Vec<Option<LaneOut>>,
+    incoming: Vec<Receiver<Envelope>>,
+    bell: OwnedFd,
+    network: Option<(Arc<Settings>, Socket)>,
+    /// Told once: that the shard runs, or why it does not.
+    ready: mpsc::Sender<(ShardId, io::Result<()>)>,
+}
+
+/// Starts every shard and waits until all of them run.
+pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
+    let Plan {
+        node: id,
+        view,
+        cpus,
+        kinds,
+        limits,
+        network,
+    } = plan;
+    let count = cpus.len();
+    let (placement_key, address, networks) = match network {
+        None => (
+            random_key()?,
+            None,
+            std::iter::repeat_with(|| None).take(count).collect(),
+        ),
+        Some(network) => {
+            let (key, address, networks) = open_network(network, id, &view, &kinds)?;
+            (key, Some(address), networks)
+        }
+    };
+    let (bells, shards): (Vec<_>, Vec<_>) = (0..count)
+        .map(|shard| shard_shared().map_err(|cause| failed(shard, cause)))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .unzip();
+    let node = Arc::new(NodeShared {
+        id,
+        view: Arc::new(view),
+        placement_key,
+        limits,
+        shards,
+        started: Instant::now(),
+        accepting: AtomicBool::new(true),
+    });
+    let (ready, readies) = mpsc::channel();
+    let lanes = mesh(count, node.limits.lane_capacity);
+    let mut threads = Vec::with_capacity(count);
+    let parts = lanes
+        .into_iter()
+        .zip(bells)
+        .zip(networks)
+        .zip(cpus)
+        .enumerate();
+    for (index, (((lanes, bell), network), cpu)) in parts {
+        let (outgoing, incoming) = lanes;
+        let cradle = Cradle {
+            node: Arc::clone(&node),
+            id: ShardId(index as u16),
+            cpu,
+            kinds: kinds.clone(),
+            outgoing,
+            incoming,
+            bell,
+            network,
+            ready: ready.clone(),
+        };
+        let spawned = thread::Builder::new()
+            .name(format!("teff-{id}-{index}"))
+            .spawn(move || run(cradle))
+            .map_err(|cause| failed(index, cause));
+        match spawned {
+            Ok(thread) => threads.push(thread),
+            Err(error) => return Err(abandon(&node, threads, error)),
+        }
+    }
+    drop(ready);
+    for _ in 0..count {
+        let told = readies
+            .recv()
+            .unwrap_or((ShardId(0), Err(io::ErrorKind::BrokenPipe.into())));
+        if let (shard, Err(cause)) = told {
+            return Err(abandon(&node, threads, failed(shard.0.into(), cause)));
+        }
+    }
+    Ok(Node::new(node, address, &kinds, threads))
+}
+
+fn failed(shard: usize, cause: io::Error) -> StartError {
+    StartError::Shard {
+        shard: shard as u16,
+        cause,
+    }
+}
+
+// The shards that do run are told to end, so that nothing is left of a node that did not start.
+fn abandon(node: &NodeShared, threads: Vec<JoinHandle<()>>, error: StartError) -> StartError {
+    for shard in &node.shards {
+        shard.command(Command::Stop);
+    }
+    for thread in threads {
+        // A thread that panicked has aborted the process.
+        drop(thread.join());
+    }
+    error
+}
+
+// Nobody outside knows ids of a node without a network, but a fixed key would be a habit.
+fn random_key() -> Result<PlacementKey, StartError> {
+    let mut key = [0; 16];
+    fill_random(&mut key)?;
+    Ok(PlacementKey::new(key))
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<(), StartError> {
+    getrandom::fill(bytes).map_err(|error| failed(0, io::Error::other(error.to_string())))
+}
+
+type Networks = Vec<Option<(Arc<Settings>, Socket)>>;
+
+fn open_network(
+    network: Network,
+    id: NodeId,
+    view: &View,
+    kinds: &[Kind],
+) -> Result<(PlacementKey, SocketAddr, Networks), StartError> {
+    let Network {
+        cluster,
+        listener,
+        identity,
+        version,
+        links,
+    } = network;
+    let config = |error| StartError::Config(vec![error]);
+    let cluster = ClusterName::new(cluster).map_err(|error| config(error.into()))?;
+    let key = PlacementKey::new(identity.placement_key(&cluster));
+    let shards = view.member(id).map_or(1, |own| own.shards);
+    let mut incarnation = [0; 8];
+    fill_random(&mut incarnation)?;
+    let local = LocalNode {
+        cluster,
+        node: id,
+        incarnation: Incarnation(u64::from_le_bytes(incarnation)),
+        shards,
+        placement: view.digest(&key),
+    };
+    let members: Vec<NodeId> = view.members().iter().map(|member| member.node).collect();
+    let is_peer = move |node| node != id && members.contains(&node);
+    let settings = Settings::new(local, &identity, is_peer)
+        .and_then(|settings| settings.with_limits(links))
+        .and_then(|settings| settings.with_kinds(kinds.iter().map(offer).collect()))
+        .map_err(|error| config(ConfigError::Settings(error)))?
+        .with_version(version);
+    let settings = Arc::new(settings);
+    let address = listener.local_addr();
+    let sockets = listener.into_sockets(shards)?;
+    let networks = sockets
+        .into_iter()
+        .map(|socket| Some((Arc::clone(&settings), socket)));
+    Ok((key, address, networks.collect()))
+}
+
+/// A shard's doorbell: the descriptor that the shard sleeps on, and what others share.
+fn shard_shared() -> io::Result<(OwnedFd, ShardShared)> {
+    // Blocking, because the shard's kernel-side read is to wait. A write blocks only when the
+    // counter is full, and at most one write is under way per sleep.
+    let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
+    let hand = bell.try_clone()?;
+    let doorbell = Doorbell::new(move || {
+        // A doorbell that cannot be rung would be a lost wake-up; the only error left is a signal.
+        while rustix::io::write(&hand, &1_u64.to_ne_bytes()) == Err(rustix::io::Errno::INTR) {}
+    });
+    Ok((bell, ShardShared::new(doorbell)))
+}
+
+type Lanes = (Vec<Option<LaneOut>>, Vec<Receiver<Envelope>>);
+
+/// A lane from every shard to every other.
+fn mesh(count: usize, capacity: usize) -> Vec<Lanes> {
+    let mut ends: Vec<Lanes> = (0..count).map(|_| (Vec::new(), Vec::new())).collect();
+    for from in 0..count {
+        for to in 0..count {
+            let out = (from != to).then(|| {
+                let (sender, receiver) = lane(capacity);
+                ends[to].1.push(receiver);
+                LaneOut::new(sender)
+            });
+            ends[from].0.push(out);
+        }
+    }
+    ends
+}
+
+/// A shard's thread, from its first line to its last. It must not end unless the node stops: its
+/// grains would be unreachable and its peers would wait, so anything else ends the process.
+fn run(cradle: Cradle) {
+    let Cradle {
+        node,
+        id,
+        cpu,
+        kinds,
+        outgoing,
+        incoming,
+        bell,
+        network,
+        ready,
+    } = cradle;
+    let (socket, endpoint) = match network.map(|(settings, socket)| endpoint(settings, id, socket))
+    {
+        None => (None, None),
+        Some(Ok((socket, endpoint))) => (Some(socket), Some(endpoint)),
+        Some(Err(cause)) => {
+            drop(ready.send((id, Err(cause))));
+            return;
+        }
+    };
+    let links =
+        endpoint.map(|endpoint| Links::new(endpoint, node.view.epoch(), node.limits.dial_queue));
+    let mut hosted = Kinds::new(&node.shard(id).counters);
+    for kind in kinds {
+        hosted.host(kind, &node.shard(id).counters);
+    }
+    let port = Arc::new(NodePort(Arc::clone(&node)));
+    let parts = Parts {
+        id,
+        port,
+        lanes: outgoing,
+        links,
+        kinds: hosted,
+    };
+    let running = ready.clone();
+    let ended = IoUring::run(cpu, Sources { bell, socket }, move |driver| {
+        // Whoever waits for it is gone only if another shard has failed, and will say so.
+        drop(running.send((id, Ok(()))));
+        Shard::enter(node, parts, move |shard| {
+            EventLoop::new(shard, driver, incoming).run()
+        })
+    });
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => {
+            tracing::error!(
+                shard = id.0,
+                "a shard panicked, which is a bug in Teff: {panic}"
+            );
+            eprintln!("teff: shard {id} panicked, which is a bug in Teff: {panic}");
+            std::process::abort();
+        }
+        Err(cause) => drop(ready.send((id, Err(cause)))),
+    }
+}
+
+fn endpoint(
+    settings: Arc<Settings>,
+    id: ShardId,
+    socket: Socket,
+) -> io::Result<(std::net::UdpSocket, Endpoint)> {
+    let copy = std::net::UdpSocket::from(socket.as_fd().try_clone_to_owned()?);
+    let endpoint =
+        Endpoint::new(settings, id, socket).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok((copy, endpoint))
+}

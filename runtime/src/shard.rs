@@ -1,0 +1,220 @@
+//! A shard: one thread and all it owns.
+//!
+//! The parts of a shard are interior-mutable, because handlers reach them through references while
+//! the shard's loop runs those handlers. The rule that makes this sound in practice: **no part is
+//! borrowed while user code runs**. Handlers, factories, wakers and the destructors of messages
+//! are user code. Every method here borrows for a few lines and calls out with nothing borrowed.
+//!
+//! | part | file | what it decides or does |
+//! |---|---|---|
+//! | `ingress` | takes envelopes off lanes and frames off links |
+//! | `turn` | finds or makes the activation, runs one handler |
+//! | `egress` | sends letters and replies here, into a lane, or over a link |
+//! | `calls` | the calls that this shard waits for |
+//! | `links` | which link leads to which shard of which node |
+//! | `event_loop` | the order of all that, with bounds |
+
+pub(crate) mod catalog;
+pub(crate) mod timers;
+pub(crate) mod wakers;
+pub(crate) mod kinds;
+pub(crate) mod links;
+pub(crate) mod tasks;
+
+mod calls;
+pub(crate) mod egress;
+pub(crate) mod turn;
+mod ingress;
+pub(crate) mod event_loop;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use teff_contract::{Host, Port};
+use teff_core::call_table::CallTable;
+use teff_core::placement::Owner;
+use teff_core::time::Micros;
+use teff_wire::{NodeId, ShardId};
+
+use crate::counters::ShardCounters;
+use crate::envelope::Letter;
+use crate::shared::NodeShared;
+
+use self::calls::{Ended, Waiting};
+use self::catalog::Catalog;
+use self::egress::LaneOut;
+use self::kinds::Kinds;
+use self::links::Links;
+use self::tasks::Tasks;
+use self::timers::Timers;
+use self::wakers::{ReadyQueue, Runnable};
+
+/// One thread's part of a node.
+pub(crate) struct Shard {
+    me: Owner,
+    node: Arc<NodeShared>,
+    /// What references made here send through: this shard's own, so that no two shards count
+    /// references in one cache line.
+    port: Arc<dyn Port>,
+    now: Cell<Instant>,
+    calls: RefCell<CallTable<Waiting>>,
+    ended: Ended,
+    catalog: RefCell<Catalog>,
+    kinds: RefCell<Kinds>,
+    /// Letters from this shard to itself, run in their own stage and never from within a handler.
+    queue: RefCell<VecDeque<Letter>>,
+    ready: ReadyQueue,
+    tasks: RefCell<Tasks>,
+    timers: RefCell<Timers>,
+    lanes: RefCell<Vec<Option<LaneOut>>>,
+    /// `None` in a node without a network.
+    links: RefCell<Option<Links>>,
+    /// Handlers that wait for room in some queue.
+    room: RefCell<Vec<Waker>>,
+}
+
+/// What a shard starts with, apart from what its node shares.
+pub(crate) struct Parts {
+    pub id: ShardId,
+    pub port: Arc<dyn Port>,
+    pub lanes: Vec<Option<LaneOut>>,
+    pub links: Option<Links>,
+    pub kinds: Kinds,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` with the shard that this thread is, if it is one of this node.
+pub(crate) fn with_current<T>(
+    node: &Arc<NodeShared>,
+    f: impl FnOnce(&Rc<Shard>) -> T,
+) -> Option<T> {
+    CURRENT
+        .try_with(|current| {
+            let current = current.try_borrow().ok()?;
+            let shard = current
+                .as_ref()
+                .filter(|shard| Arc::ptr_eq(&shard.node, node))?;
+            Some(f(shard))
+        })
+        .ok()
+        .flatten()
+}
+
+/// Whether this thread is a shard, of whatever node.
+pub(crate) fn is_shard_thread() -> bool {
+    CURRENT
+        .try_with(|current| {
+            current
+                .try_borrow()
+                .map_or(true, |current| current.is_some())
+        })
+        .unwrap_or(false)
+}
+
+impl Shard {
+    /// Makes this thread the shard, for as long as `f` runs.
+    pub(crate) async fn enter<F: Future<Output = ()>>(
+        node: Arc<NodeShared>,
+        parts: Parts,
+        f: impl FnOnce(Rc<Self>) -> F,
+    ) {
+        let limits = &node.limits;
+        let shard = Rc::new(Self {
+            me: node.owner(parts.id),
+            port: parts.port,
+            now: Cell::new(Instant::now()),
+            calls: RefCell::new(CallTable::new(CallTable::<Waiting>::DEFAULT_CAPACITY)),
+            ended: RefCell::default(),
+            catalog: RefCell::new(Catalog::new(limits.activations_max)),
+            kinds: RefCell::new(parts.kinds),
+            queue: RefCell::default(),
+            ready: RefCell::default(),
+            tasks: RefCell::default(),
+            timers: RefCell::default(),
+            lanes: RefCell::new(parts.lanes),
+            links: RefCell::new(parts.links),
+            room: RefCell::default(),
+            node,
+        });
+        CURRENT.set(Some(Rc::clone(&shard)));
+        f(Rc::clone(&shard)).await;
+        // While destructors of grains run, the shard is still this thread's.
+        shard.drop_everything();
+        CURRENT.set(None);
+    }
+
+    pub(crate) fn id(&self) -> ShardId {
+        self.me.shard
+    }
+
+    fn counters(&self) -> &ShardCounters {
+        &self.node.shard(self.me.shard).counters
+    }
+
+    fn micros(&self) -> Micros {
+        self.node.micros(self.now.get())
+    }
+
+    /// Queues something to be polled in this shard's next stage for that.
+    pub(crate) fn ready(&self, runnable: Runnable) {
+        self.ready.borrow_mut().push_back(runnable);
+    }
+
+    /// Wakes a handler when there may be room in some queue.
+    pub(crate) fn wait_for_room(&self, waker: Waker) {
+        self.room.borrow_mut().push(waker);
+    }
+
+    /// Breaks the circle from grains through their contexts back to the shard.
+    fn drop_everything(&self) {
+        let entries = self.catalog.borrow_mut().clear();
+        let tasks = self.tasks.take();
+        let timers = self.timers.take();
+        let room = self.room.take();
+        let calls = self.calls.replace(CallTable::new(0));
+        // A panicking destructor must not keep the rest from being dropped.
+        for entry in entries {
+            turn::drop_quietly(entry);
+        }
+        turn::drop_quietly(tasks);
+        turn::drop_quietly((timers, room, calls));
+    }
+}
+
+impl Host for Shard {
+    fn node(&self) -> NodeId {
+        self.me.node
+    }
+
+    fn shard(&self) -> ShardId {
+        self.me.shard
+    }
+
+    fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    fn start_timer(&self, deadline: Instant, waker: Waker) -> u64 {
+        self.timers.borrow_mut().start(deadline, waker)
+    }
+
+    fn cancel_timer(&self, timer: u64) {
+        let waker = self.timers.borrow_mut().cancel(timer);
+        drop(waker);
+    }
+
+    fn spawn(&self, task: teff_contract::context::Task) {
+        let runnable = self
+            .tasks
+            .borrow_mut()
+            .insert(task, &self.node, self.me.shard);
+        self.ready(runnable);
+    }
+}

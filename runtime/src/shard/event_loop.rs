@@ -1,0 +1,363 @@
+//! The shard's loop: bounded work per stage, then flush, then spin or park.
+//!
+//! orders -> lanes -> datagrams -> link events -> own queue -> woken handlers -> outside lanes ->
+//! timers and deadlines -> flush lanes -> flush links -> spin or park
+//!
+//! Messages from outside come last and few while there is inner work, because they are the only
+//! ones that make more of it; but never none, so that a flooded shard still answers.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use teff_core::dead_letter::Reason;
+use teff_lane::Receiver;
+use teff_wire::CloseCode;
+
+use crate::driver::Driver;
+use crate::envelope::Envelope;
+use crate::shard::Shard;
+use crate::shard::ingress::{OutsideLane, drain_lanes};
+use crate::shared::Command;
+
+/// The loop and the receiving ends that only it uses.
+pub(crate) struct EventLoop<D> {
+    shard: Rc<Shard>,
+    driver: D,
+    lanes: Vec<Receiver<Envelope>>,
+    outside: Vec<OutsideLane>,
+    turns: u64,
+    /// Since when nothing has happened.
+    idle_since: Option<Instant>,
+    next_receive: Instant,
+    stopping: bool,
+}
+
+impl<D: Driver> EventLoop<D> {
+    pub(crate) fn new(shard: Rc<Shard>, driver: D, lanes: Vec<Receiver<Envelope>>) -> Self {
+        let next_receive = Instant::now();
+        Self {
+            shard,
+            driver,
+            lanes,
+            outside: Vec::new(),
+            turns: 0,
+            idle_since: None,
+            next_receive,
+            stopping: false,
+        }
+    }
+
+    /// Runs until the node stops.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let busy = self.turn();
+            if self.stopping {
+                break;
+            }
+            if busy {
+                self.idle_since = None;
+                if self.turns.is_multiple_of(TURNS_PER_YIELD) {
+                    self.driver.turn().await;
+                }
+            } else {
+                self.idle().await;
+            }
+        }
+        self.finish();
+    }
+
+    /// One turn of the loop. Says whether anything happened.
+    fn turn(&mut self) -> bool {
+        let shard = Rc::clone(&self.shard);
+        shard.now.set(Instant::now());
+        let mut work = self.take_orders();
+        work += drain_lanes(&shard, &mut self.lanes);
+        work += self.receive(work == 0);
+        work += shard.take_link_events(EVENTS_PER_TURN);
+        work += shard.run_queue();
+        work += shard.run_ready();
+        let admitted = if work == 0 { ADMIT_IDLE } else { ADMIT_BUSY };
+        for lane in &mut self.outside {
+            work += lane.admit(&shard, admitted);
+        }
+        self.outside.retain_mut(|lane| !lane.is_over());
+        work += shard.fire_timers();
+        work += shard.expire_calls();
+        work += usize::from(shard.flush_lanes());
+        shard.flush_links();
+        work += shard.wake_waiting_for_room();
+        self.report();
+        work > 0
+    }
+
+    fn take_orders(&mut self) -> usize {
+        let shared = self.shard.node.shard(self.shard.id());
+        if !shared.has_orders() {
+            return 0;
+        }
+        let (commands, wakes) = (shared.take_commands(), shared.take_wakes());
+        let count = commands.len() + wakes.len();
+        for runnable in wakes {
+            self.shard.ready(runnable);
+        }
+        for command in commands {
+            match command {
+                Command::Lane(receiver) => self.outside.push(OutsideLane::new(receiver)),
+                Command::Kind(kind, done) => {
+                    self.shard.host(kind);
+                    // Whoever registered it may have stopped waiting.
+                    drop(done.send(()));
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+        count
+    }
+
+    // Asking the kernel costs more than a turn of a busy loop, so a busy shard asks every few
+    // microseconds only.
+    fn receive(&mut self, idle: bool) -> usize {
+        let now = self.shard.now.get();
+        if !idle && now < self.next_receive {
+            return 0;
+        }
+        self.next_receive = now + RECEIVE_INTERVAL;
+        self.shard.receive_datagrams()
+    }
+
+    fn report(&mut self) {
+        self.turns += 1;
+        let at_rest = self.shard.is_at_rest()
+            && self.lanes.iter_mut().all(Receiver::is_empty)
+            && !self.outside.iter_mut().any(OutsideLane::has_work);
+        let status = &self.shard.node.shard(self.shard.id()).status;
+        // Release: who sees the count of a turn also sees what the turn reported and counted.
+        status.at_rest.store(at_rest, Ordering::Relaxed);
+        status.turns.store(self.turns, Ordering::Release);
+    }
+
+    async fn idle(&mut self) {
+        let now = self.shard.now.get();
+        let since = *self.idle_since.get_or_insert(now);
+        if now.duration_since(since) < SPIN || self.shard.somebody_waits_for_room() {
+            // The other side of a lane may need this very CPU.
+            std::thread::yield_now();
+            return;
+        }
+        let deadline = self.shard.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return;
+        }
+        let node = std::sync::Arc::clone(&self.shard.node);
+        let shared = node.shard(self.shard.id());
+        let asleep = shared.doorbell.park(|| {
+            !shared.has_orders()
+                && self.lanes.iter_mut().all(Receiver::is_empty)
+                && !self.outside.iter_mut().any(OutsideLane::has_work)
+        });
+        if asleep {
+            self.driver.park(deadline).await;
+            shared.doorbell.awake();
+            // What woke us may be the socket: look at it in the next turn.
+            self.next_receive = Instant::now();
+        }
+    }
+
+    /// The node stops: says good-bye to peers and counts what is left.
+    fn finish(mut self) {
+        let shard = Rc::clone(&self.shard);
+        for lane in &mut self.lanes {
+            while let Some(envelope) = lane.pop() {
+                shard.discard(envelope);
+            }
+        }
+        self.take_orders();
+        for lane in &mut self.outside {
+            lane.discard(&shard);
+        }
+        shard.discard_queues();
+        shard.close_links(CloseCode::Shutdown);
+    }
+}
+
+impl Shard {
+    /// Runs letters from this shard to itself. Those that the letters send wait for the next turn.
+    fn run_queue(self: &Rc<Self>) -> usize {
+        let count = self.queue.borrow().len().min(QUEUE_BATCH);
+        for _ in 0..count {
+            let letter = self.queue.borrow_mut().pop_front();
+            let Some(letter) = letter else { break };
+            self.deliver(letter);
+        }
+        count
+    }
+
+    fn run_ready(self: &Rc<Self>) -> usize {
+        let count = self.ready.borrow().len().min(QUEUE_BATCH);
+        for _ in 0..count {
+            let runnable = self.ready.borrow_mut().pop_front();
+            let Some(runnable) = runnable else { break };
+            self.poll(&runnable);
+        }
+        count
+    }
+
+    fn fire_timers(&self) -> usize {
+        let mut count = 0;
+        loop {
+            let waker = self.timers.borrow_mut().pop_due(self.now.get());
+            let Some(waker) = waker else { return count };
+            waker.wake();
+            count += 1;
+        }
+    }
+
+    fn wake_waiting_for_room(&self) -> usize {
+        let own = self.room.take();
+        let foreign = self.node.shard(self.id()).take_room();
+        let count = foreign.len();
+        for waker in own.into_iter().chain(foreign) {
+            waker.wake();
+        }
+        count
+    }
+
+    fn somebody_waits_for_room(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    fn receive_datagrams(&self) -> usize {
+        let now = self.now.get();
+        let mut links = self.links.borrow_mut();
+        let Some(links) = links.as_mut() else {
+            return 0;
+        };
+        let mut count = 0;
+        for _ in 0..RECEIVES_PER_TURN {
+            match links.endpoint.receive(now) {
+                Ok(0) => break,
+                Ok(datagrams) => count += datagrams,
+                Err(error) => {
+                    tracing::warn!(%error, "the socket does not receive");
+                    break;
+                }
+            }
+        }
+        if links.endpoint.poll_timeout().is_some_and(|due| due <= now) {
+            links.endpoint.handle_timeout(now);
+        }
+        count
+    }
+
+    fn flush_links(&self) {
+        self.pump_links();
+        if let Some(links) = self.links.borrow_mut().as_mut() {
+            links.endpoint.flush(self.now.get());
+        }
+    }
+
+    fn close_links(&self, code: CloseCode) {
+        if let Some(links) = self.links.borrow_mut().as_mut() {
+            let now = Instant::now();
+            links.endpoint.close_all(now, code);
+            // Best effort: a peer that misses it notices by itself, only later.
+            links.endpoint.flush(now);
+        }
+    }
+
+    /// When there is something to do even if nothing comes in.
+    fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.timers.borrow_mut().next();
+        let call = self
+            .calls
+            .borrow()
+            .next_deadline()
+            .and_then(|due| self.node.instant(due));
+        let links = self.links.borrow();
+        let link = links
+            .as_ref()
+            .and_then(|links| links.endpoint.poll_timeout());
+        [timer, call, link].into_iter().flatten().min()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.queue.borrow().is_empty()
+            && self.ready.borrow().is_empty()
+            && self.catalog.borrow().suspended() == 0
+            && self.lanes_are_flushed()
+            && self
+                .links
+                .borrow()
+                .as_ref()
+                .is_none_or(|links| links.is_at_rest())
+    }
+
+    fn host(&self, kind: teff_contract::Kind) {
+        let mut kinds = self.kinds.borrow_mut();
+        kinds.host(kind, self.counters());
+        let offers = kinds.offers();
+        if let Some(links) = self.links.borrow_mut().as_mut() {
+            // The node's registry has checked every name.
+            let announced = links.endpoint.announce_kinds(&offers);
+            announced.expect("registered kinds can be announced");
+        }
+    }
+
+    pub(super) fn discard(&self, envelope: Envelope) {
+        match envelope {
+            Envelope::Letter(letter) => {
+                let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
+                cell.drop_for(Reason::ShuttingDown);
+                super::turn::drop_quietly(letter);
+            }
+            other => super::turn::drop_quietly(other),
+        }
+    }
+
+    fn discard_queues(&self) {
+        let queue = self.queue.take();
+        for letter in queue {
+            self.discard(Envelope::Letter(letter));
+        }
+        for entry in self.catalog.borrow_mut().clear() {
+            for _ in 0..entry.mailbox.len() + usize::from(entry.suspended.is_some()) {
+                entry.kind.drop_for(Reason::ShuttingDown);
+            }
+            super::turn::drop_quietly(entry);
+        }
+        let waiting = self
+            .links
+            .borrow_mut()
+            .as_mut()
+            .map(|links| links.take_waiting());
+        for parcel in waiting.into_iter().flatten() {
+            self.undeliverable(parcel, teff_contract::TellError::ShuttingDown);
+        }
+    }
+}
+
+/// Letters of the shard to itself, and woken handlers, per turn: a hot pair of grains does not
+/// keep the loop from its lanes and its socket for more than some 100 us.
+const QUEUE_BATCH: usize = 1024;
+
+/// Events of links per turn, for the same reason.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// Batches of datagrams per turn; one batch is up to 32 datagrams, each up to 64 KiB with GRO.
+const RECEIVES_PER_TURN: usize = 4;
+
+/// Between two looks of a busy shard at its socket. An empty look costs about half a microsecond.
+const RECEIVE_INTERVAL: Duration = Duration::from_micros(5);
+
+/// Messages let in from each outside lane per turn, when there was other work and when not.
+const ADMIT_BUSY: usize = 32;
+const ADMIT_IDLE: usize = 1024;
+
+/// How long an idle shard polls before it sleeps. A wake-up costs about 25 us, so polling for much
+/// longer than that gains little.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Turns of a busy loop between two turns of the reactor, which has nothing of ours to do unless
+/// the shard sleeps.
+const TURNS_PER_YIELD: u64 = 1024;

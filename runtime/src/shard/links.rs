@@ -1,0 +1,460 @@
+//! Which link leads to which shard of which node, and what waits for one.
+//!
+//! A link is dialled by the first message that needs it. Until it is up, messages wait as values,
+//! bounded; they are encoded when the peer's contracts are known, because a message whose
+//! contract the peer does not share must be refused and not misread. After a failed attempt
+//! messages are refused at once until the back-off is over; the next one dials again.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use teff_contract::{LinkReason, Outgoing, TellError};
+use teff_core::time::Micros;
+use teff_transport::{Endpoint, LinkError, LinkId, SendError};
+use teff_wire::{
+    CallId, Epoch, Fingerprint, FrameType, Header, Hello, KindId, KindOffer, MethodId, NodeId,
+    ShardId, Status,
+};
+
+use crate::envelope::Settled;
+
+/// The links of one shard.
+pub(crate) struct Links {
+    pub endpoint: Endpoint,
+    epoch: Epoch,
+    routes: HashMap<(NodeId, ShardId), Route>,
+    peers: HashMap<LinkId, Peer>,
+    queue_max: usize,
+}
+
+/// A message that is to leave over a link.
+pub(crate) struct Parcel {
+    pub message: Outgoing,
+    pub call: Option<CallId>,
+    pub deadline: Micros,
+}
+
+/// A peer's shard, and where it can be reached.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination {
+    pub node: NodeId,
+    pub shard: ShardId,
+    pub address: SocketAddr,
+}
+
+/// What became of a parcel.
+pub(crate) enum Posted {
+    /// It left on this link, as the frame of this number.
+    Sent(LinkId, u64),
+    /// It waits for its link.
+    Queued,
+}
+
+/// What became of parcels that had waited.
+#[derive(Default)]
+pub(crate) struct Pumped {
+    pub sent: Vec<(CallId, LinkId, u64)>,
+    pub refused: Vec<(Parcel, TellError)>,
+}
+
+/// What a link leaves behind when it goes down.
+pub(crate) struct Wreck {
+    pub parcels: VecDeque<Parcel>,
+    pub replies: usize,
+    pub reason: LinkReason,
+}
+
+struct Route {
+    state: State,
+    /// Parcels that wait for the link, or for room on it, in order.
+    waiting: VecDeque<Parcel>,
+    /// Attempts that failed since the link was last up.
+    failures: u32,
+}
+
+enum State {
+    Dialling(LinkId),
+    Up(LinkId),
+    Down { until: Instant, reason: LinkReason },
+}
+
+struct Peer {
+    node: NodeId,
+    shard: ShardId,
+    kinds: HashMap<KindId, Fingerprint>,
+    /// Answers that wait for room on the link.
+    answers: VecDeque<(u64, Settled)>,
+}
+
+impl Links {
+    /// No links yet. At most `queue_max` parcels wait for each.
+    pub(crate) fn new(endpoint: Endpoint, epoch: Epoch, queue_max: usize) -> Self {
+        Self {
+            endpoint,
+            epoch,
+            routes: HashMap::new(),
+            peers: HashMap::new(),
+            queue_max,
+        }
+    }
+
+    /// Sends a parcel over the link to its destination, or lets it wait for that link.
+    pub(crate) fn post(
+        &mut self,
+        parcel: Parcel,
+        to: Destination,
+        now: (Instant, Micros),
+    ) -> Result<Posted, (TellError, Option<Parcel>)> {
+        let endpoint = &mut self.endpoint;
+        let route = self
+            .routes
+            .entry((to.node, to.shard))
+            .or_insert_with(|| Route {
+                state: State::Dialling(endpoint.dial(now.0, to.node, to.address, to.shard)),
+                waiting: VecDeque::new(),
+                failures: 0,
+            });
+        if let State::Down { until, reason } = &route.state {
+            if now.0 < *until {
+                let reason = reason.clone();
+                return Err((
+                    TellError::NodeUnreachable {
+                        node: to.node,
+                        reason,
+                    },
+                    Some(parcel),
+                ));
+            }
+            route.state = State::Dialling(endpoint.dial(now.0, to.node, to.address, to.shard));
+        }
+        if let State::Up(link) = route.state
+            && route.waiting.is_empty()
+        {
+            let peer = self.peers.get(&link).expect("a link that is up has a peer");
+            return send(&mut self.endpoint, (link, peer), self.epoch, parcel, now.1)
+                .map(|number| Posted::Sent(link, number));
+        }
+        if route.waiting.len() >= self.queue_max {
+            return Err((TellError::Busy, Some(parcel)));
+        }
+        route.waiting.push_back(parcel);
+        Ok(Posted::Queued)
+    }
+
+    /// A link is up: messages to that shard may take it from here on.
+    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello) {
+        let (node, shard) = (hello.node, hello.from_shard);
+        let kinds = fingerprints(&hello.kinds);
+        self.peers.insert(
+            link,
+            Peer {
+                node,
+                shard,
+                kinds,
+                answers: VecDeque::new(),
+            },
+        );
+        let route = self.routes.entry((node, shard)).or_insert_with(|| Route {
+            state: State::Up(link),
+            waiting: VecDeque::new(),
+            failures: 0,
+        });
+        // A link that the peer dialled while ours is under way leaves ours in charge, so that
+        // what was sent first also leaves first.
+        match route.state {
+            State::Dialling(ours) if ours != link => return,
+            State::Up(_) => return,
+            _ => {}
+        }
+        route.state = State::Up(link);
+        route.failures = 0;
+    }
+
+    /// The peer hosts more kinds than it said at first.
+    pub(crate) fn learn_kinds(&mut self, link: LinkId, kinds: &[KindOffer]) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.kinds = fingerprints(kinds);
+        }
+    }
+
+    /// The node at the other end of a link that is up.
+    pub(crate) fn peer(&self, link: LinkId) -> Option<NodeId> {
+        self.peers.get(&link).map(|peer| peer.node)
+    }
+
+    /// A link is gone. Hands back what waited for it.
+    pub(crate) fn down(&mut self, link: LinkId, error: &LinkError, now: Instant) -> Wreck {
+        let reason = LinkReason::new(error.clone());
+        let peer = self.peers.remove(&link);
+        let replies = peer.as_ref().map_or(0, |peer| peer.answers.len());
+        let mut parcels = VecDeque::new();
+        for route in self.routes.values_mut() {
+            let pause = match route.state {
+                State::Dialling(ours) if ours == link => {
+                    route.failures += 1;
+                    backoff(route.failures)
+                }
+                // A link that worked may be dialled again at once.
+                State::Up(ours) if ours == link => Duration::ZERO,
+                _ => continue,
+            };
+            route.state = State::Down {
+                until: now + pause,
+                reason: reason.clone(),
+            };
+            parcels = std::mem::take(&mut route.waiting);
+        }
+        if let Some(peer) = peer {
+            self.adopt_other_link(peer.node, peer.shard);
+        }
+        Wreck {
+            parcels,
+            replies,
+            reason,
+        }
+    }
+
+    // Both sides may have dialled at once; the second link then takes over.
+    fn adopt_other_link(&mut self, node: NodeId, shard: ShardId) {
+        let other = self
+            .peers
+            .iter()
+            .find(|(_, peer)| peer.node == node && peer.shard == shard)
+            .map(|(link, _)| *link);
+        if let (Some(other), Some(route)) = (other, self.routes.get_mut(&(node, shard)))
+            && matches!(route.state, State::Down { .. })
+        {
+            route.state = State::Up(other);
+        }
+    }
+
+    /// Sends what has waited, as far as there is room.
+    pub(crate) fn pump(&mut self, now: Micros) -> Pumped {
+        let mut pumped = Pumped::default();
+        for route in self.routes.values_mut() {
+            let State::Up(link) = route.state else {
+                continue;
+            };
+            while let Some(parcel) = route.waiting.pop_front() {
+                let call = parcel.call;
+                let peer = self.peers.get(&link).expect("a link that is up has a peer");
+                match send(&mut self.endpoint, (link, peer), self.epoch, parcel, now) {
+                    Ok(number) => pumped.sent.extend(call.map(|call| (call, link, number))),
+                    Err((TellError::Busy, Some(parcel))) => {
+                        route.waiting.push_front(parcel);
+                        break;
+                    }
+                    Err((error, Some(parcel))) => pumped.refused.push((parcel, error)),
+                    Err((_, None)) => unreachable!("a refused parcel always comes back"),
+                }
+            }
+        }
+        for (link, peer) in &mut self.peers {
+            while let Some((number, settled)) = peer.answers.pop_front() {
+                if !answer(&mut self.endpoint, *link, self.epoch, number, &settled) {
+                    peer.answers.push_front((number, settled));
+                    break;
+                }
+            }
+        }
+        pumped
+    }
+
+    /// Answers a call that came over a link. Says whether the answer is on its way; it is not when
+    /// the link is gone or too many answers wait for it.
+    pub(crate) fn answer(&mut self, link: LinkId, number: u64, settled: Settled) -> bool {
+        let Some(peer) = self.peers.get_mut(&link) else {
+            return false;
+        };
+        if peer.answers.is_empty() && answer(&mut self.endpoint, link, self.epoch, number, &settled)
+        {
+            return true;
+        }
+        if peer.answers.len() >= ANSWERS_MAX {
+            return false;
+        }
+        peer.answers.push_back((number, settled));
+        true
+    }
+
+    /// Whether nothing waits and everything that was sent has been acknowledged.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.routes.values().all(|route| route.waiting.is_empty())
+            && self.peers.iter().all(|(link, peer)| {
+                peer.answers.is_empty() && self.endpoint.unacknowledged(*link) == 0
+            })
+    }
+
+    /// Takes out whatever still waits, when the shard ends.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Parcel> {
+        self.routes
+            .values_mut()
+            .flat_map(|route| std::mem::take(&mut route.waiting))
+            .collect()
+    }
+}
+
+fn send(
+    endpoint: &mut Endpoint,
+    (link, peer): (LinkId, &Peer),
+    epoch: Epoch,
+    parcel: Parcel,
+    now: Micros,
+) -> Result<u64, (TellError, Option<Parcel>)> {
+    let target = &parcel.message.target;
+    let (kind, node) = (target.kind, peer.node);
+    match peer.kinds.get(&target.id.kind) {
+        Some(fingerprint) if *fingerprint == target.fingerprint => {}
+        Some(_) => return Err((TellError::InterfaceMismatch { kind, node }, Some(parcel))),
+        None => return Err((TellError::UnknownKind { kind, node }, Some(parcel))),
+    }
+    let header = Header {
+        frame: if parcel.call.is_some() {
+            FrameType::Call
+        } else {
+            FrameType::Tell
+        },
+        status: Status::Ok,
+        method: parcel.message.method,
+        kind: target.id.kind,
+        hops: 0,
+        number: parcel.call.map_or(0, CallId::to_u64),
+        // A call whose time is up is sent with a microsecond left: the far side refuses it, and
+        // the answer is exact.
+        deadline_us: parcel.deadline.to_wire(now).unwrap_or(1),
+        epoch,
+    };
+    let payload = &parcel.message.payload;
+    let sent = endpoint.send(link, &header, Some(&target.id.key), |out| {
+        payload.encode(out)
+    });
+    sent.map_err(|error| (tell_error(&error, node), Some(parcel)))
+}
+
+fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {
+    match error {
+        SendError::Busy => TellError::Busy,
+        SendError::TooLarge { len, limit } => TellError::TooLarge {
+            len: *len,
+            limit: *limit,
+        },
+        // The encoder refuses nothing that has a schema.
+        SendError::Payload(_) => TellError::TooLarge { len: 0, limit: 0 },
+        SendError::Down => TellError::NodeUnreachable {
+            node,
+            reason: LinkReason::new(LinkError::Reset),
+        },
+    }
+}
+
+// False only when there is no room; an answer that cannot be sent at all counts as sent.
+fn answer(
+    endpoint: &mut Endpoint,
+    link: LinkId,
+    epoch: Epoch,
+    number: u64,
+    settled: &Settled,
+) -> bool {
+    let mut header = Header {
+        frame: FrameType::Reply,
+        status: Status::Ok,
+        method: MethodId(0),
+        kind: KindId(0),
+        hops: 0,
+        number,
+        deadline_us: 0,
+        epoch,
+    };
+    let sent = match settled {
+        Ok(payload) => endpoint
+            .send(link, &header, None, |out| payload.encode(out))
+            .map_err(drop_payload),
+        Err((status, text)) => {
+            header.status = *status;
+            let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
+            send_text(endpoint, link, &header, text)
+        }
+    };
+    match sent {
+        Err(SendError::Busy) => false,
+        Err(SendError::TooLarge { .. } | SendError::Payload(())) => {
+            header.status = Status::ReplyTooLarge;
+            !matches!(
+                send_text(endpoint, link, &header, &[]),
+                Err(SendError::Busy)
+            )
+        }
+        Ok(_) | Err(SendError::Down) => true,
+    }
+}
+
+fn send_text(
+    endpoint: &mut Endpoint,
+    link: LinkId,
+    header: &Header,
+    text: &[u8],
+) -> Result<u64, SendError<()>> {
+    endpoint.send(link, header, None, |out| {
+        out.extend_from_slice(text);
+        Ok(())
+    })
+}
+
+fn drop_payload<E>(error: SendError<E>) -> SendError<()> {
+    match error {
+        SendError::Busy => SendError::Busy,
+        SendError::Down => SendError::Down,
+        SendError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
+        SendError::Payload(_) => SendError::Payload(()),
+    }
+}
+
+fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
+    kinds
+        .iter()
+        .map(|offer| (offer.kind, offer.fingerprint))
+        .collect()
+}
+
+/// 100 ms, doubled with every failure up to 10 s, and up to half of it taken off at random, so
+/// that the shards of a cluster do not dial a restarted node all at once.
+fn backoff(failures: u32) -> Duration {
+    let full = BACKOFF_MIN
+        .saturating_mul(1 << failures.saturating_sub(1).min(7))
+        .min(BACKOFF_MAX);
+    let mut random = [0; 2];
+    // Without randomness there is no jitter, which is no reason to fail.
+    let _ = getrandom::fill(&mut random);
+    full - full.mul_f64(0.5 * f64::from(u16::from_le_bytes(random)) / 65_536.0)
+}
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// As many calls as a peer's shard can have outstanding: an honest peer never exceeds it.
+const ANSWERS_MAX: usize = 65_536;
+
+/// More of a panic's message than this helps nobody.
+const TEXT_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_and_stays_within_its_bounds() {
+        for failures in 1..20 {
+            let full = (100_u64 << (failures - 1).min(7)).min(10_000);
+            let pause = backoff(failures);
+            assert!(
+                pause >= Duration::from_millis(full / 2),
+                "{failures}: {pause:?}"
+            );
+            assert!(
+                pause <= Duration::from_millis(full),
+                "{failures}: {pause:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the threads of one node share: an immutable description and, per shard, a mailbox for
+//! rare commands and wake-ups.
+//!
+//! Nothing here is on the way of a message. Messages take lanes; these mutexes are taken to hand
+//! over a new lane, a new kind, a wake-up from a foreign thread, or the order to stop.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use teff_contract::Kind;
+use teff_core::hash::PlacementKey;
+use teff_core::placement::Owner;
+use teff_core::time::Micros;
+use teff_core::view::View;
+use teff_lane::{Doorbell, Receiver};
+use teff_wire::{NodeId, ShardId};
+
+use crate::counters::ShardCounters;
+use crate::envelope::Envelope;
+use crate::shard::wakers::Runnable;
+
+/// A node as its threads see it.
+pub(crate) struct NodeShared {
+    pub id: NodeId,
+    pub view: Arc<View>,
+    pub placement_key: PlacementKey,
+    pub limits: Limits,
+    pub shards: Vec<ShardShared>,
+    /// Zero of the clock that deadlines inside this node are counted on.
+    pub started: Instant,
+    /// Whether new messages from outside the shards are accepted.
+    pub accepting: AtomicBool,
+}
+
+/// What a node allows; see the setters of the builder for meanings and defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub call_timeout: Duration,
+    pub lane_capacity: usize,
+    pub mailbox_capacity: usize,
+    pub queue_capacity: usize,
+    pub activations_max: usize,
+    pub dial_queue: usize,
+    pub message_bytes_max: usize,
+}
+
+/// A shard as other threads see it.
+pub(crate) struct ShardShared {
+    pub doorbell: Doorbell,
+    pub counters: ShardCounters,
+    pub status: Status,
+    commands: Flagged<Command>,
+    wakes: Flagged<Runnable>,
+    room: Flagged<Waker>,
+}
+
+/// What a shard says about itself after each turn of its loop, for whoever waits for it to come to
+/// rest.
+#[derive(Default)]
+pub(crate) struct Status {
+    /// Nothing queued, nothing suspended, nothing unacknowledged.
+    pub at_rest: AtomicBool,
+    /// How many turns the loop has made. Two equal counts with `at_rest` in between: asleep.
+    pub turns: AtomicU64,
+}
+
+/// Orders to a shard.
+pub(crate) enum Command {
+    /// Drain this lane too.
+    Lane(Receiver<Envelope>),
+    /// Host this kind from here on; answer when it is known.
+    Kind(Kind, oneshot::Sender<()>),
+    /// End now; what is left is counted as dropped.
+    Stop,
+}
+
+/// A list behind a mutex, and a flag that says without locking whether it is worth a look.
+struct Flagged<T> {
+    list: Mutex<Vec<T>>,
+    filled: AtomicBool,
+}
+
+impl NodeShared {
+    /// Now, on the node's own clock.
+    pub(crate) fn micros(&self, now: Instant) -> Micros {
+        Micros::default().after(now.saturating_duration_since(self.started))
+    }
+
+    /// The inverse of [`micros`](Self::micros).
+    pub(crate) fn instant(&self, at: Micros) -> Option<Instant> {
+        self.started.checked_add(at.until(Micros::default())?)
+    }
+
+    pub(crate) fn shard(&self, shard: ShardId) -> &ShardShared {
+        &self.shards[usize::from(shard.0)]
+    }
+
+    pub(crate) fn owner(&self, shard: ShardId) -> Owner {
+        Owner {
+            node: self.id,
+            shard,
+        }
+    }
+}
+
+impl ShardShared {
+    pub(crate) fn new(doorbell: Doorbell) -> Self {
+        Self {
+            doorbell,
+            counters: ShardCounters::default(),
+            status: Status::default(),
+            commands: Flagged::default(),
+            wakes: Flagged::default(),
+            room: Flagged::default(),
+        }
+    }
+
+    /// Gives the shard an order.
+    pub(crate) fn command(&self, command: Command) {
+        self.commands.push(command);
+        self.doorbell.ring();
+    }
+
+    /// Asks the shard, from another thread, to poll something again.
+    pub(crate) fn wake(&self, runnable: Runnable) {
+        self.wakes.push(runnable);
+        self.doorbell.ring();
+    }
+
+    /// Asks the shard to wake a foreign thread or task when its lanes may have room.
+    pub(crate) fn wait_for_room(&self, waker: Waker) {
+        self.room.push(waker);
+        self.doorbell.ring();
+    }
+
+    pub(crate) fn take_commands(&self) -> Vec<Command> {
+        self.commands.take()
+    }
+
+    pub(crate) fn take_wakes(&self) -> Vec<Runnable> {
+        self.wakes.take()
+    }
+
+    pub(crate) fn take_room(&self) -> Vec<Waker> {
+        self.room.take()
+    }
+
+    /// Whether anything of the above waits to be taken.
+    pub(crate) fn has_orders(&self) -> bool {
+        self.commands.is_filled() || self.wakes.is_filled() || self.room.is_filled()
+    }
+}
+
+impl<T> Flagged<T> {
+    fn push(&self, item: T) {
+        self.lock().push(item);
+        // Release: pairs with the Acquire in `is_filled`, though the mutex would do as well.
+        self.filled.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<T> {
+        if !self.is_filled() {
+            return Vec::new();
+        }
+        let mut list = self.lock();
+        self.filled.store(false, Ordering::Release);
+        std::mem::take(&mut *list)
+    }
+
+    fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Flagged<T> {
+    fn default() -> Self {
+        Self {
+            list: Mutex::new(Vec::new()),
+            filled: AtomicBool::new(false),
+        }
+    }
+}
