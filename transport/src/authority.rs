@@ -54,6 +54,8 @@ pub struct Request {
     pub not_before: SystemTime,
     /// When it stops being valid. Default: in 90 days.
     pub not_after: SystemTime,
+    /// The organisation that it names. For people only, nothing checks it. Default: none.
+    pub organization: Option<String>,
 }
 
 /// Why an authority cannot be made or read, or a certificate not issued.
@@ -84,6 +86,15 @@ impl Authority {
     ///
     /// [`AuthorityError::Issue`] when there are no random numbers to be had.
     pub fn new() -> Result<Self, AuthorityError> {
+        Self::of_organization(None)
+    }
+
+    /// A new authority, valid for ten years, that names the organisation it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn of_organization(organization: Option<&str>) -> Result<Self, AuthorityError> {
         let key = key_pair()?;
         let mut params = params(
             SystemTime::now() - BACKDATED,
@@ -98,6 +109,7 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, format!("Teff authority {label}"));
+        name_organization(&mut params, organization);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key).map_err(issue)?;
@@ -153,6 +165,7 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, format!("Teff node {}", request.node));
+        name_organization(&mut params, request.organization.as_deref());
         params.subject_alt_names = vec![rcgen::SanType::DnsName(name.try_into().map_err(issue)?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
@@ -211,6 +224,7 @@ impl Request {
             node,
             not_before: now - BACKDATED,
             not_after: now + NODE_VALIDITY,
+            organization: None,
         }
     }
 }
@@ -246,6 +260,14 @@ fn params(
     serial[0] = serial[0] & 0x7f | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     Ok(params)
+}
+
+fn name_organization(params: &mut CertificateParams, organization: Option<&str>) {
+    if let Some(organization) = organization {
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organization);
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AuthorityError> {

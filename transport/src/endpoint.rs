@@ -410,5 +410,5 @@ fn quic_code(code: CloseCode) -> VarInt {
     VarInt::from_u32(code.to_u32())
 }
 
-#[cfg(all(test, feature = "authority"))]
+#[cfg(test)]
 mod tests;

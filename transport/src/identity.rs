@@ -438,5 +438,5 @@ pub(crate) fn derive<const N: usize>(salt: &[u8], root: &[u8], label: &[u8]) -> 
     key
 }
 
-#[cfg(all(test, feature = "authority"))]
+#[cfg(test)]
 mod tests;

@@ -108,7 +108,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-#[cfg(all(test, feature = "authority"))]
+#[cfg(test)]
 mod tests {
     use teff_wire::NodeId;
 

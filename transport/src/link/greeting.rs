@@ -127,5 +127,5 @@ fn names(certificate: &CertificateDer<'_>, settings: &Settings, node: NodeId) ->
         .is_ok()
 }
 
-#[cfg(all(test, feature = "authority"))]
+#[cfg(test)]
 mod tests;

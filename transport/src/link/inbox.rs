@@ -135,3 +135,28 @@ impl Inbox {
         self.ack_due = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_acknowledged_by_number_or_by_age() {
+        let start = Instant::now();
+        let mut inbox = Inbox::new(0);
+        assert_eq!((inbox.ack(start), inbox.ack_due()), (None, None));
+        for _ in 1..ACK_EVERY {
+            inbox.take_in(start);
+        }
+        assert_eq!(inbox.ack(start), None);
+        assert_eq!(inbox.ack_due(), Some(start + ACK_AFTER));
+        assert_eq!(inbox.ack(start + ACK_AFTER), Some(ACK_EVERY - 1));
+        inbox.take_in(start);
+        assert_eq!(inbox.ack(start), Some(ACK_EVERY));
+        inbox.acknowledged();
+        assert_eq!(
+            (inbox.ack(start + ACK_AFTER), inbox.ack_due()),
+            (None, None)
+        );
+    }
+}
