@@ -1,0 +1,207 @@
+//! What the ends of a lane say about it, and what the compiler lets one do with them: each may move
+//! to another thread, neither may be shared or copied. A doorbell may be shared.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used)] // In tests an unwrap is an assertion.
+
+use std::{
+    cell::Cell,
+    panic::catch_unwind,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use teff_lane::{Doorbell, MAX_CAPACITY, PushError, Receiver, Sender, lane};
+
+/// Compiles only if the type does *not* have the trait: with it, `refuse` would be ambiguous.
+macro_rules! assert_not_impl {
+    ($type:ty: $bound:path) => {{
+        trait Ambiguous<A> {
+            fn refuse() {}
+        }
+        impl<T: ?Sized> Ambiguous<()> for T {}
+        impl<T: ?Sized + $bound> Ambiguous<u8> for T {}
+        <$type as Ambiguous<_>>::refuse();
+    }};
+}
+
+fn assert_send<T: Send>() {}
+fn assert_sync<T: Sync>() {}
+
+#[test]
+fn an_end_moves_between_threads_but_is_neither_shared_nor_copied() {
+    // A `Cell` is Send and not Sync: values need no more than a lane gives.
+    assert_send::<Sender<Cell<u8>>>();
+    assert_send::<Receiver<Cell<u8>>>();
+    assert_not_impl!(Sender<u8>: Sync);
+    assert_not_impl!(Receiver<u8>: Sync);
+    assert_not_impl!(Sender<u8>: Clone);
+    assert_not_impl!(Receiver<u8>: Clone);
+    assert_not_impl!(Sender<Rc<u8>>: Send);
+    assert_not_impl!(Receiver<Rc<u8>>: Send);
+    assert_send::<Doorbell>();
+    assert_sync::<Doorbell>();
+}
+
+#[test]
+fn capacity_is_rounded_up_to_a_power_of_two_and_all_of_it_is_usable() {
+    for (asked, given) in [(0, 2), (1, 2), (2, 2), (3, 4), (64, 64), (65, 128)] {
+        let (mut sender, receiver) = lane::<usize>(asked);
+        assert_eq!((sender.capacity(), receiver.capacity()), (given, given));
+        for value in 0..given {
+            assert_eq!(sender.free(), given - value);
+            assert_eq!(sender.try_push(value), Ok(()));
+        }
+        assert_eq!(sender.free(), 0);
+        assert_eq!(sender.try_push(given), Err(PushError::Full(given)));
+    }
+}
+
+#[test]
+fn an_absurd_capacity_panics_before_anything_is_allocated() {
+    assert!(catch_unwind(|| lane::<u8>(MAX_CAPACITY + 1)).is_err());
+    assert!(catch_unwind(|| lane::<u8>(usize::MAX)).is_err());
+}
+
+#[test]
+fn a_full_lane_hands_the_value_back() {
+    let (mut sender, mut receiver) = lane(2);
+    sender.try_push(1).unwrap();
+    sender.try_push(2).unwrap();
+    let refused = sender.try_push(3).unwrap_err();
+    assert_eq!(refused, PushError::Full(3));
+    assert_eq!(refused.into_inner(), 3);
+    sender.publish();
+    assert_eq!(receiver.pop(), Some(1));
+    assert_eq!(sender.try_push(3), Ok(()));
+}
+
+#[test]
+fn a_full_lane_without_a_receiver_is_closed() {
+    let (mut sender, receiver) = lane(2);
+    assert!(!sender.is_closed());
+    drop(receiver);
+    assert!(sender.is_closed());
+    assert_eq!((sender.try_push(1), sender.try_push(2)), (Ok(()), Ok(())));
+    assert_eq!(sender.try_push(3), Err(PushError::Closed(3)));
+}
+
+#[test]
+fn nothing_is_seen_before_it_is_published_and_publish_says_whether_anything_was() {
+    let (mut sender, mut receiver) = lane(4);
+    assert!(!sender.publish());
+    sender.try_push(1).unwrap();
+    assert!(receiver.is_empty());
+    assert_eq!((receiver.len(), receiver.pop()), (0, None));
+    assert!(sender.publish());
+    assert!(!sender.publish());
+    assert_eq!((receiver.len(), receiver.pop()), (1, Some(1)));
+}
+
+#[test]
+fn a_sender_that_leaves_publishes_and_the_lane_is_closed_when_it_is_empty() {
+    let (mut sender, mut receiver) = lane(4);
+    sender.try_push(1).unwrap();
+    drop(sender);
+    assert!(!receiver.is_closed());
+    assert_eq!(receiver.pop(), Some(1));
+    assert!(receiver.is_closed());
+    assert_eq!(receiver.drain(9, |_| panic!("nothing is left")), 0);
+}
+
+#[test]
+fn a_drain_takes_no_more_than_asked() {
+    let (mut sender, mut receiver) = lane(8);
+    for value in 0..8 {
+        sender.try_push(value).unwrap();
+    }
+    sender.publish();
+    let mut got = Vec::new();
+    assert_eq!(receiver.drain(0, |value| got.push(value)), 0);
+    assert_eq!(receiver.drain(3, |value| got.push(value)), 3);
+    assert_eq!(got, [0, 1, 2]);
+    assert_eq!(sender.free(), 3);
+    assert_eq!(receiver.drain(usize::MAX, |value| got.push(value)), 5);
+    assert_eq!(got, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_doorbell_wakes_once_per_park_and_not_at_all_when_awake() {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&wakes);
+    let bell = Doorbell::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let wakes = || wakes.load(Ordering::Relaxed);
+
+    bell.ring();
+    assert_eq!((wakes(), bell.is_parked()), (0, false), "nobody slept");
+
+    assert!(!bell.park(|| false));
+    bell.ring();
+    assert_eq!(
+        (wakes(), bell.is_parked()),
+        (0, false),
+        "the park was withdrawn"
+    );
+
+    assert!(bell.park(|| true));
+    assert!(bell.is_parked());
+    bell.ring();
+    bell.ring();
+    assert_eq!(
+        (wakes(), bell.is_parked()),
+        (1, false),
+        "one ring was enough"
+    );
+
+    assert!(bell.park(|| true));
+    bell.awake();
+    bell.ring();
+    assert_eq!((wakes(), bell.is_parked()), (1, false), "it woke by itself");
+}
+
+#[test]
+fn a_ring_during_the_last_look_still_wakes() {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&wakes);
+    let bell = Doorbell::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let sleep = bell.park(|| {
+        bell.ring();
+        true
+    });
+    assert!(sleep, "the closure decides");
+    assert_eq!(
+        wakes.load(Ordering::Relaxed),
+        1,
+        "or the owner would sleep through it"
+    );
+}
+
+#[test]
+fn ends_and_refusals_can_be_printed_without_printing_values() {
+    struct Opaque;
+    let (mut sender, receiver) = lane::<Opaque>(2);
+    assert_eq!(
+        format!("{sender:?}"),
+        "Sender { capacity: 2, is_closed: false, .. }"
+    );
+    assert_eq!(format!("{receiver:?}"), "Receiver { capacity: 2, .. }");
+    assert_eq!(
+        format!("{:?}", Doorbell::new(|| ())),
+        "Doorbell { is_parked: false, .. }"
+    );
+    sender.try_push(Opaque).unwrap();
+    sender.try_push(Opaque).unwrap();
+    let refused = sender.try_push(Opaque).unwrap_err();
+    assert_eq!(format!("{refused:?}"), "Full(..)");
+    assert!(refused.to_string().contains("publish"));
+    drop(receiver);
+    let refused = sender.try_push(Opaque).unwrap_err();
+    assert_eq!(format!("{refused:?}"), "Closed(..)");
+    assert!(refused.to_string().contains("receiver is gone"));
+}
