@@ -29,7 +29,7 @@
 //! | `cluster_cert_path`, `_pem` | none | certificates of the authorities that are trusted |
 //! | `cluster_secret_path` | none | a secret, so that outsiders cannot aim ids at one shard |
 //!
-//! Key and certificates are required when there is more than one node; each as a path or as the
+//! Paths are meant relative to the directory of the file. Key and certificates are required when there is more than one node; each as a path or as the
 //! PEM text itself, never both. Of a node:
 //!
 //! | field | default | meaning |
@@ -100,7 +100,7 @@ pub struct SpecNode {
 /// `Debug` does not show PEM text, which may be a private key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A file, relative to wherever the caller says.
+    /// A file, relative to the directory of the cluster file.
     Path(String),
     /// The PEM text itself.
     Pem(String),
@@ -234,7 +234,7 @@ impl Spec {
         self.cluster_certificate.as_ref()
     }
 
-    /// Where the secret of the cluster is.
+    /// Where the secret of the cluster is, relative to the directory of the cluster file.
     pub fn cluster_secret_path(&self) -> Option<&str> {
         self.cluster_secret_path.as_deref()
     }
