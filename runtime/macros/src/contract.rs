@@ -3,12 +3,13 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::spanned::Spanned as _;
 use syn::{
-    Error, FnArg, ImplItem, Item, ItemImpl, ItemTrait, Signature, TraitItem, Type, TypePath,
-    Visibility, parse_quote,
+    Error, ImplItem, Item, ItemImpl, ItemTrait, Signature, TraitItem, Type, TypePath, Visibility,
+    parse_quote,
 };
 
+use crate::errors::Errors;
 use crate::naming;
-use crate::signature::{Errors, Method, is_exclusive, peel};
+use crate::signature::{Method, is_exclusive, peel};
 
 /// Everything that stubs and dispatch are written from.
 pub(crate) struct Contract {
@@ -36,8 +37,8 @@ impl Contract {
         match item {
             Item::Trait(item) => Self::of_trait(options, item),
             Item::Impl(item) => Self::of_impl(options, item),
-            item => Err(Error::new(
-                item.span(),
+            item => Err(Error::new_spanned(
+                item,
                 "`#[grain]` goes on a trait or an `impl` block",
             )),
         }
@@ -48,7 +49,7 @@ impl Contract {
         if !item.generics.params.is_empty() {
             let message = "a contract has no type parameters: its kind has one name, \
                            and every node must know its types";
-            errors.add(Error::new(item.generics.span(), message));
+            errors.add(Error::new_spanned(&item.generics, message));
         }
         let mut methods = Vec::new();
         for member in &item.items {
@@ -56,12 +57,12 @@ impl Contract {
                 TraitItem::Fn(method) if has_exclusive_self(&method.sig) => {
                     methods.extend(errors.keep(Method::new(&method.attrs, &method.sig)));
                 }
-                TraitItem::Fn(method) => errors.add(Error::new(
-                    method.sig.inputs.first().map_or(method.sig.ident.span(), FnArg::span),
-                    "a method of a contract takes `&mut self`: a grain handles one message at a time",
+                TraitItem::Fn(method) => errors.add(Error::new_spanned(
+                    &method.sig,
+                    "a method of a contract takes `&mut self`: one message at a time",
                 )),
-                other => errors.add(Error::new(
-                    other.span(),
+                other => errors.add(Error::new_spanned(
+                    other,
                     "a contract has only methods: nothing else of a grain can be reached from afar",
                 )),
             }
@@ -82,13 +83,13 @@ impl Contract {
     fn of_impl(options: TokenStream, item: &ItemImpl) -> Result<Self, Error> {
         if let Some((_, path, _)) = &item.trait_ {
             let message = "put `#[grain]` on the trait itself; it needs nothing here";
-            return Err(Error::new(path.span(), message));
+            return Err(Error::new_spanned(path, message));
         }
         let ident = type_name(&item.self_ty)?;
         let mut errors = Errors::default();
         if !item.generics.params.is_empty() {
             let message = "a grain has no type parameters: its kind has one name";
-            errors.add(Error::new(item.generics.span(), message));
+            errors.add(Error::new_spanned(&item.generics, message));
         }
         let mut methods = Vec::new();
         for member in &item.items {
@@ -136,8 +137,8 @@ fn type_name(ty: &Type) -> Result<&Ident, Error> {
     {
         return Ok(&last.ident);
     }
-    Err(Error::new(
-        ty.span(),
+    Err(Error::new_spanned(
+        ty,
         "a grain is a type with a plain name, without parameters",
     ))
 }

@@ -44,7 +44,7 @@ pub(crate) fn expand(root: &Root, contract: &Contract) -> TokenStream {
     };
     quote! {
         #[automatically_derived]
-        #[allow(deprecated, clippy::all, clippy::pedantic)]
+        #[allow(deprecated)]
         impl #generics #krate::Serve<#grain> for #reference {
             fn serve(
                 grain: &mut ::core::option::Option<::std::boxed::Box<#grain>>,

@@ -19,8 +19,16 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         Ok(contract) => halves(&contract),
         Err(error) => Error::into_compile_error(error),
     };
-    // Callers never hold such a future: the dispatch does, on the shard where the grain lives.
-    let allow = matches!(item, Item::Trait(_)).then(|| quote!(#[allow(async_fn_in_trait)]));
+    let allow = match &item {
+        // Callers never hold such a future: the dispatch does, on the shard of the grain.
+        Item::Trait(_) => quote!(#[allow(async_fn_in_trait)]),
+        // What a method of a contract must be, even if it could do with less.
+        Item::Impl(_) => quote! {
+            #[allow(clippy::needless_pass_by_value, clippy::needless_pass_by_ref_mut)]
+            #[allow(clippy::future_not_send)]
+        },
+        _ => quote!(),
+    };
     let item = item.into_token_stream();
     quote! {
         #allow

@@ -51,9 +51,9 @@
 //! assert_eq!(kind.name(), "Hello");
 //!
 //! // What a caller writes: each method of the reference makes a request.
-//! async fn greet(hello: &HelloRef) -> Result<String, teff_contract::CallError> {
+//! async fn greet(hello: &HelloRef) -> Result<String, Box<dyn std::error::Error>> {
 //!     hello.note(Hit { path: String::from("/"), bytes: 512 }).tell()?;
-//!     hello.say_hello("world").await
+//!     Ok(hello.say_hello("world").await?)
 //! }
 //! ```
 //!
@@ -63,6 +63,7 @@
 //! Modules are listed bottom-up: a module uses only modules above it.
 #![forbid(unsafe_code)]
 
+mod errors;
 mod naming;
 mod signature;
 mod contract;
@@ -157,8 +158,8 @@ pub fn grain(options: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// A message has no type parameters, no lifetimes, and does not contain itself, not even through a
-/// `Vec` or `Box`: its depth is known, so that reading one cannot exhaust the stack. The compiler
-/// calls that a cycle:
+/// `Vec` or `Box`: its depth is known, so that reading one cannot exhaust the stack. Where two
+/// messages contain each other, the compiler says that a requirement overflows.
 ///
 /// ```compile_fail
 /// use teff_contract::message;

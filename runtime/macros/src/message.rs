@@ -2,15 +2,14 @@
 //!
 //! Whatever would make rkyv write something that the schema does not tell is refused.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
 use syn::ext::IdentExt as _;
-use syn::spanned::Spanned as _;
-use syn::{Attribute, Data, DataEnum, DeriveInput, Error, Fields, Meta};
+use syn::visit::{self, Visit};
+use syn::{Attribute, Data, DataEnum, DeriveInput, Error, Fields, Meta, TypePath};
 
+use crate::errors::Errors;
 use crate::naming::Root;
-use crate::signature::Errors;
-use crate::stubs::schema;
 
 /// The item with derives and schema, or with errors that say why not.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -49,22 +48,22 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
 fn check(options: TokenStream, item: &DeriveInput) -> Result<(), Error> {
     let mut errors = Errors::default();
     if !options.is_empty() {
-        errors.add(Error::new(options.span(), "`#[message]` takes no options"));
+        errors.add(Error::new_spanned(options, "`#[message]` takes no options"));
     }
     if !item.generics.params.is_empty() {
         let message = "a message has no type parameters and no lifetimes: \
                        both sides must know what the bytes are";
-        errors.add(Error::new(item.generics.span(), message));
+        errors.add(Error::new_spanned(&item.generics, message));
     }
     for attribute in &item.attrs {
         errors.keep(check_on_type(attribute));
     }
     match &item.data {
-        Data::Struct(data) => check_fields(&mut errors, &data.fields),
+        Data::Struct(data) => check_fields(&mut errors, item, &data.fields),
         Data::Enum(data) => check_variants(&mut errors, item, data),
         Data::Union(data) => {
             let message = "a message is a struct or an enum: bytes do not tell what a union holds";
-            errors.add(Error::new(data.union_token.span(), message));
+            errors.add(Error::new_spanned(data.union_token, message));
         }
     }
     errors.into_result(())
@@ -73,7 +72,7 @@ fn check(options: TokenStream, item: &DeriveInput) -> Result<(), Error> {
 fn check_variants(errors: &mut Errors, item: &DeriveInput, data: &DataEnum) {
     if data.variants.is_empty() {
         let message = "a message of an enum without variants could never be sent";
-        errors.add(Error::new(item.ident.span(), message));
+        errors.add(Error::new_spanned(&item.ident, message));
     }
     for variant in &data.variants {
         variant
@@ -83,15 +82,39 @@ fn check_variants(errors: &mut Errors, item: &DeriveInput, data: &DataEnum) {
         if let Some((_, value)) = &variant.discriminant {
             let message = "a discriminant would be written, but is not in the schema: \
                            variants of a message are numbered by their order";
-            errors.add(Error::new(value.span(), message));
+            errors.add(Error::new_spanned(value, message));
         }
-        check_fields(errors, &variant.fields);
+        check_fields(errors, item, &variant.fields);
     }
 }
 
-fn check_fields(errors: &mut Errors, fields: &Fields) {
-    let attributes = fields.iter().flat_map(|field| &field.attrs);
-    attributes.for_each(|attribute| check_on_part(errors, attribute));
+fn check_fields(errors: &mut Errors, item: &DeriveInput, fields: &Fields) {
+    for field in fields {
+        let attributes = field.attrs.iter();
+        attributes.for_each(|attribute| check_on_part(errors, attribute));
+        NotWithin {
+            whole: &item.ident,
+            errors,
+        }
+        .visit_type(&field.ty);
+    }
+}
+
+/// Finds a message in its own fields. Longer cycles are found by the compiler, in its own words.
+struct NotWithin<'a> {
+    whole: &'a Ident,
+    errors: &'a mut Errors,
+}
+
+impl<'ast> Visit<'ast> for NotWithin<'_> {
+    fn visit_type_path(&mut self, path: &'ast TypePath) {
+        if path.path.is_ident(self.whole) || path.path.is_ident("Self") {
+            let message = "a message does not contain itself: the depth of what arrives is \
+                           bounded; make a list of the parts, which name each other by position";
+            self.errors.add(Error::new_spanned(path, message));
+        }
+        visit::visit_type_path(self, path);
+    }
 }
 
 fn check_on_type(attribute: &Attribute) -> Result<(), Error> {
@@ -123,7 +146,7 @@ fn check_on_part(errors: &mut Errors, attribute: &Attribute) {
 
 fn refused(attribute: &Attribute) -> Error {
     let message = "`#[rkyv(..)]` here would change bytes behind the schema's back";
-    Error::new(attribute.span(), message)
+    Error::new_spanned(attribute, message)
 }
 
 /// Whether an attribute becomes one of rkyv's under some `cfg`.
@@ -167,7 +190,7 @@ fn describe_fields(root: &Root, fields: &Fields) -> TokenStream {
             None => position.to_string(),
         };
         let conditions = conditions(&field.attrs);
-        let ty = schema(root, &field.ty);
+        let ty = root.schema(&field.ty);
         quote!(#(#conditions)* #generated::Field { name: #name, ty: #ty })
     });
     quote!(#(#fields),*)

@@ -5,10 +5,11 @@
 
 use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::parse::Parser as _;
-use syn::{Error, LitStr, Result};
+use syn::spanned::Spanned as _;
+use syn::{Error, LitStr, Result, Type};
 
 /// What the paths in generated code start with.
 pub(crate) struct Root {
@@ -35,6 +36,12 @@ impl Root {
             krate: quote!(::#name),
             generated: quote!(::#name::generated),
         }
+    }
+
+    /// The schema of a type, with the blame on the type where it has none.
+    pub(crate) fn schema(&self, ty: &Type) -> TokenStream {
+        let krate = &self.krate;
+        quote_spanned!(ty.span()=> <#ty as #krate::Schema>::TYPE)
     }
 }
 

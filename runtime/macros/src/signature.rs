@@ -6,12 +6,13 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
-use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{
     Attribute, Error, FnArg, GenericArgument, Lifetime, Pat, PatType, PathArguments, Receiver,
     ReturnType, Signature, Type, TypeImplTrait, TypePath, TypeReference, parse_quote,
 };
+
+use crate::errors::Errors;
 
 /// A method of a contract.
 pub(crate) struct Method {
@@ -48,9 +49,9 @@ impl Method {
             .collect();
         if let Some(surplus) = arguments.get(ARGUMENTS_MAX) {
             let message = format!(
-                "a method has at most {ARGUMENTS_MAX} arguments, put them into a `#[message]` struct"
+                "a method has at most {ARGUMENTS_MAX} arguments, make a `#[message]` of them"
             );
-            errors.add(Error::new(surplus.ident.span(), message));
+            errors.add(Error::new_spanned(&surplus.ident, message));
         }
         let reply = match &signature.output {
             ReturnType::Default => parse_quote!(()),
@@ -90,8 +91,8 @@ impl Argument {
         let ident = match &*parameter.pat {
             Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => pat.ident.clone(),
             pat => {
-                return Err(Error::new(
-                    pat.span(),
+                return Err(Error::new_spanned(
+                    pat,
                     "give the argument a plain name: callers see it in the reference",
                 ));
             }
@@ -102,7 +103,7 @@ impl Argument {
         let ty = peel(&parameter.ty);
         if is_ctx(ty) {
             let message = "`&Ctx` comes first, right after `&mut self`";
-            return Err(Error::new(ty.span(), message));
+            return Err(Error::new_spanned(ty, message));
         }
         let (ty, in_place) = match archived(ty) {
             Some(inner) => (inner, true),
@@ -114,36 +115,6 @@ impl Argument {
             ty: ty.clone(),
             in_place,
         })
-    }
-}
-
-/// Several errors as one.
-#[derive(Default)]
-pub(crate) struct Errors(Option<Error>);
-
-impl Errors {
-    pub(crate) fn add(&mut self, error: Error) {
-        match &mut self.0 {
-            Some(first) => first.combine(error),
-            none => *none = Some(error),
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// The value, or `None` after noting the error.
-    pub(crate) fn keep<T>(&mut self, result: Result<T, Error>) -> Option<T> {
-        result.map_err(|error| self.add(error)).ok()
-    }
-
-    /// The value, unless there were errors.
-    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Error> {
-        match self.0 {
-            Some(error) => Err(error),
-            None => Ok(value),
-        }
     }
 }
 
@@ -172,7 +143,7 @@ fn check_head(errors: &mut Errors, attributes: &[Attribute], signature: &Signatu
     if RESERVED.iter().any(|name| ident.unraw() == name) {
         let message =
             format!("every reference has a method `{ident}` of its own, choose another name");
-        errors.add(Error::new(ident.span(), message));
+        errors.add(Error::new_spanned(ident, message));
     }
     if let Some(cfg) = attributes.iter().find(|a| a.path().is_ident("cfg")) {
         errors.add(conditional(cfg));
@@ -180,24 +151,24 @@ fn check_head(errors: &mut Errors, attributes: &[Attribute], signature: &Signatu
     if !signature.generics.params.is_empty() {
         let message = "a method of a contract has no type parameters and no lifetimes: \
                        caller and grain may be different programs";
-        errors.add(Error::new(signature.generics.span(), message));
+        errors.add(Error::new_spanned(&signature.generics, message));
     }
     if let Some(clause) = &signature.generics.where_clause {
-        errors.add(Error::new(
-            clause.span(),
+        errors.add(Error::new_spanned(
+            clause,
             "a method of a contract has no `where` clause",
         ));
     }
     if let Some(unsafety) = &signature.unsafety {
         let message = "a method of a contract is not `unsafe`: no caller could keep its promise";
-        errors.add(Error::new(unsafety.span(), message));
+        errors.add(Error::new_spanned(unsafety, message));
     }
 }
 
 fn conditional(cfg: &Attribute) -> Error {
     let message = "methods and arguments of a contract do not depend on `cfg`: \
                    builds would disagree about it";
-    Error::new(cfg.span(), message)
+    Error::new_spanned(cfg, message)
 }
 
 fn parameter(input: &FnArg) -> Option<&PatType> {
@@ -281,12 +252,12 @@ impl<'ast> Visit<'ast> for Travels {
             _ => "take it by value, or take `&Archived<T>` to read it in place",
         };
         let message = format!("{} travels and cannot borrow: {cure}", self.what);
-        self.errors.add(Error::new(reference.span(), message));
+        self.errors.add(Error::new_spanned(reference, message));
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
         let message = format!("{} travels and cannot borrow", self.what);
-        self.errors.add(Error::new(lifetime.span(), message));
+        self.errors.add(Error::new_spanned(lifetime, message));
     }
 
     fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
@@ -295,7 +266,7 @@ impl<'ast> Visit<'ast> for Travels {
              an `async fn`)",
             self.what
         );
-        self.errors.add(Error::new(ty.span(), message));
+        self.errors.add(Error::new_spanned(ty, message));
     }
 
     fn visit_type_path(&mut self, path: &'ast TypePath) {
@@ -309,7 +280,7 @@ impl<'ast> Visit<'ast> for Travels {
                 "{} cannot be named by `Self`: the grain does not travel",
                 self.what
             );
-            self.errors.add(Error::new(path.span(), message));
+            self.errors.add(Error::new_spanned(path, message));
         }
         visit::visit_type_path(self, path);
     }

@@ -1,9 +1,8 @@
 //! The caller's half of a contract: the typed reference and the methods that make requests.
 
 use proc_macro2::{Literal, TokenStream};
-use quote::{ToTokens as _, quote, quote_spanned};
+use quote::{ToTokens as _, quote};
 use syn::ext::IdentExt as _;
-use syn::spanned::Spanned as _;
 use syn::{Type, TypePath};
 
 use crate::contract::Contract;
@@ -33,7 +32,6 @@ pub(crate) fn expand(root: &Root, contract: &Contract) -> TokenStream {
     quote! {
         #[doc = #doc]
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
-        #[allow(dead_code, unreachable_pub)]
         #visibility struct #reference(#krate::GrainRef);
 
         #[automatically_derived]
@@ -50,10 +48,8 @@ pub(crate) fn expand(root: &Root, contract: &Contract) -> TokenStream {
             }
         }
 
-        // The types in the contract may be more private than the reference, a stub may be the
-        // only one of its kind that nobody uses, and its name may suggest what it is not.
-        #[allow(dead_code, unreachable_pub, private_bounds, private_interfaces, clippy::all)]
-        #[allow(clippy::pedantic)]
+        // Clippy judges stubs as if somebody had thought of their names and parameters.
+        #[allow(clippy::all, clippy::pedantic)]
         impl #reference {
             #own_methods
             #(#stubs)*
@@ -67,7 +63,8 @@ fn own_methods(root: &Root, contract: &Contract) -> TokenStream {
         name, visibility, ..
     } = contract;
     let kind = format!(
-        "The kind `{name}` for a node to host, served by `T`; its grains are made by `T::default()`."
+        "The kind `{name}` for a node to host, served by `T`; its grains are made by \
+         `T::default()`."
     );
     let kind_with = format!(
         "The kind `{name}` for a node to host, served by `T`; its grains are made by `factory`, on \
@@ -152,17 +149,11 @@ fn description(root: &Root, method: &Method) -> TokenStream {
     let name = method.ident.unraw().to_string();
     let arguments = method.arguments.iter().map(|argument| {
         let name = argument.ident.unraw().to_string();
-        let ty = schema(root, &argument.ty);
+        let ty = root.schema(&argument.ty);
         quote!(#generated::Argument { name: #name, ty: #ty })
     });
-    let reply = schema(root, &method.reply);
+    let reply = root.schema(&method.reply);
     quote!(#krate::Method { name: #name, arguments: &[#(#arguments),*], reply: #reply })
-}
-
-/// The schema of a type, with the blame on the type where it has none.
-pub(crate) fn schema(root: &Root, ty: &Type) -> TokenStream {
-    let krate = &root.krate;
-    quote_spanned!(ty.span()=> <#ty as #krate::Schema>::TYPE)
 }
 
 fn is_string(ty: &Type) -> bool {
