@@ -21,6 +21,10 @@ use crate::schema::Schema;
 
 /// A type that can be an argument or a reply. Implemented for every type with a [`Schema`] whose
 /// parts rkyv can archive, deserialise and check.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel in a message",
+    note = "put `#[message]` on it if it is your own struct or enum, see `Schema`"
+)]
 pub trait Message:
     Schema
     + Sized
@@ -35,6 +39,8 @@ pub trait Message:
 {
 }
 
+// What is missing is told by `Schema`; the parts of rkyv mean nothing to whoever forgot it.
+#[diagnostic::do_not_recommend]
 impl<M> Message for M where
     M: Schema
         + Send
