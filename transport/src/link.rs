@@ -111,9 +111,9 @@ impl Link {
         matches!(self.phase, Phase::Handshaking | Phase::Greeting)
     }
 
-    /// Whether anything was ever received from the peer.
+    /// Whether anything was ever received from the peer. A link that was accepted began with that.
     pub(crate) fn heard(&self) -> bool {
-        self.connection.stats().udp_rx.datagrams > 0
+        self.dialled.is_none() || self.connection.stats().udp_rx.datagrams > 0
     }
 
     /// The certificates are good. The dialler opens the stream; the acceptor waits for it.

@@ -118,6 +118,11 @@ impl RawPeer {
             }
         }
         self.read();
+        self.send(now);
+    }
+
+    /// Sends what there is to send, and looks at nothing.
+    pub fn send(&mut self, now: Instant) {
         let mut packets = Vec::new();
         while let Some(transmit) = self.connection.poll_transmit(now, 1, &mut packets) {
             self.socket
