@@ -27,7 +27,7 @@ use self::port::NodePort;
 use self::spec::Source;
 use crate::counters::Counters;
 use crate::error::{RegisterError, ShutdownError};
-use crate::shared::{Command, NodeShared};
+use crate::shared::{Command, NodeShared, ShardShared};
 
 pub use self::builder::Builder;
 
@@ -214,32 +214,44 @@ impl Node {
 
 impl Inner {
     /// Waits until no shard has anything to do. Shards pass work to each other, so they must all
-    /// have said so, and not have moved in between.
+    /// have said so, and not have moved in between. What a shard said counts only if it has made a
+    /// whole turn since the look before.
     fn come_to_rest(&self, until: Instant) -> bool {
+        let shards = &self.shared.shards;
         let mut quiet = 0;
         let mut before = None;
+        let mut marks = vec![u64::MAX; shards.len()];
         while !lock(&self.threads).is_empty() {
+            // Acquire: pairs with the Release of the turn's count, so the report is of that turn.
+            let turns = shards
+                .iter()
+                .map(|shard| shard.status.turns.load(Ordering::Acquire));
+            let turns: Vec<u64> = turns.collect();
+            let looked = turns
+                .iter()
+                .zip(&marks)
+                .all(|(now, mark)| *now >= mark.saturating_add(2));
             let crossing = self.crossing();
-            let at_rest = self.shared.shards.iter().all(|shard| {
-                // Acquire: pairs with the Release of the turn's count.
-                shard.status.turns.load(Ordering::Acquire);
-                shard.status.at_rest.load(Ordering::Relaxed)
-            });
-            quiet = if at_rest && crossing.is_some() && crossing == before {
-                quiet + 1
-            } else {
-                0
-            };
+            if looked {
+                let at_rest = |shard: &ShardShared| shard.status.at_rest.load(Ordering::Relaxed);
+                let unmoved = crossing.is_some() && crossing == before;
+                quiet = if unmoved && shards.iter().all(at_rest) {
+                    quiet + 1
+                } else {
+                    0
+                };
+            }
             if quiet >= QUIET_LOOKS {
                 return true;
             }
             if Instant::now() >= until {
                 return false;
             }
-            before = crossing;
-            // A shard that sleeps has reported; one that never woke for the last message of a
-            // thread is woken here.
-            for shard in &self.shared.shards {
+            if looked || before.is_none() {
+                (before, marks) = (crossing, turns);
+            }
+            // A shard that sleeps makes no turns by itself.
+            for shard in shards {
                 shard.doorbell.ring();
             }
             thread::sleep(LOOK_INTERVAL);

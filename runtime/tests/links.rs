@@ -59,7 +59,11 @@ impl Notes for Pad {
     }
 
     fn check(&mut self, odd: u32) -> Result<u32, String> {
-        if odd % 2 == 1 { Ok(odd) } else { Err(format!("{odd} is even")) }
+        if odd % 2 == 1 {
+            Ok(odd)
+        } else {
+            Err(format!("{odd} is even"))
+        }
     }
 
     fn burn(&mut self) {
@@ -72,7 +76,11 @@ impl Notes for Pad {
 }
 
 fn note(len: usize) -> Note {
-    Note { title: "t".repeat(len % 40), body: vec![7; len], tags: vec![None, Some(len as u32)] }
+    Note {
+        title: "t".repeat(len % 40),
+        body: vec![7; len],
+        tags: vec![None, Some(len as u32)],
+    }
 }
 
 fn two(shards: u16) -> Vec<Node> {
@@ -80,7 +88,11 @@ fn two(shards: u16) -> Vec<Node> {
 }
 
 fn remote(from: &Node, to: &Node, n: usize) -> NotesRef {
-    from.grain(remote_key(n, |key| from.owner_of::<NotesRef>(&from.grain(key)), to.id()))
+    from.grain(remote_key(
+        n,
+        |key| from.owner_of::<NotesRef>(&from.grain(key)),
+        to.id(),
+    ))
 }
 
 #[test]
@@ -138,7 +150,10 @@ fn an_argument_beyond_the_limit_is_refused_at_the_sender() {
     let nodes = two(1);
     let pad = remote(&nodes[0], &nodes[1], 3);
     let error = pad.echo(vec![0; 17 << 20]).wait().unwrap_err();
-    assert!(matches!(error, CallError::Refused(Refusal::TooLarge { .. })), "{error}");
+    assert!(
+        matches!(error, CallError::Refused(Refusal::TooLarge { .. })),
+        "{error}"
+    );
     assert_eq!(pad.bytes().wait().unwrap(), 0);
     cluster::finish(nodes);
 }
@@ -149,9 +164,15 @@ fn a_panic_on_the_other_node_is_told_to_the_caller() {
     let pad = remote(&nodes[0], &nodes[1], 4);
     pad.weigh(note(10)).tell().unwrap();
     let error = pad.burn().wait().unwrap_err();
-    let CallError::Failed(Failure::Panicked(text)) = &error else { panic!("{error}") };
+    let CallError::Failed(Failure::Panicked(text)) = &error else {
+        panic!("{error}")
+    };
     assert_eq!(text, "burnt on node");
-    assert_eq!(pad.bytes().wait().unwrap(), 0, "the next message makes a new activation");
+    assert_eq!(
+        pad.bytes().wait().unwrap(),
+        0,
+        "the next message makes a new activation"
+    );
     cluster::finish(nodes);
 }
 

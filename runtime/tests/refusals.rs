@@ -45,8 +45,11 @@ mod old {
 }
 
 fn call(from: &Node, to: NodeId) -> Result<String, CallError> {
-    let echo: EchoRef =
-        from.grain(remote_key(0, |key| from.owner_of::<EchoRef>(&from.grain(key)), to));
+    let echo: EchoRef = from.grain(remote_key(
+        0,
+        |key| from.owner_of::<EchoRef>(&from.grain(key)),
+        to,
+    ));
     echo.echo("hello").wait()
 }
 
@@ -65,8 +68,15 @@ fn odd_one_calls(
     cluster: &mut Cluster,
     odd: impl FnOnce(teff::Builder) -> teff::Builder,
 ) -> (Party, LinkRefusal) {
-    let one = cluster.builder(1).kind(EchoRef::kind::<Echo>()).start().unwrap();
-    let two = odd(cluster.builder(2)).kind(EchoRef::kind::<Echo>()).start().unwrap();
+    let one = cluster
+        .builder(1)
+        .kind(EchoRef::kind::<Echo>())
+        .start()
+        .unwrap();
+    let two = odd(cluster.builder(2))
+        .kind(EchoRef::kind::<Echo>())
+        .start()
+        .unwrap();
     let found = reason(&call(&two, NodeId(1)).unwrap_err());
     assert_eq!(one.counters().total().handled, 0);
     two.shutdown().unwrap();
@@ -79,8 +89,13 @@ fn a_certificate_of_another_authority_is_refused() {
     let mut cluster = Cluster::new("refusals", 2, 1);
     let secret = cluster.authority.secret();
     let stranger = Authority::new().unwrap();
-    let identity = stranger.issue("refusals", NodeId(2)).unwrap().identity(&stranger);
-    let found = odd_one_calls(&mut cluster, |two| two.identity(identity.with_secret(secret)));
+    let identity = stranger
+        .issue("refusals", NodeId(2))
+        .unwrap()
+        .identity(&stranger);
+    let found = odd_one_calls(&mut cluster, |two| {
+        two.identity(identity.with_secret(secret))
+    });
     assert_eq!(found, (Party::Here, LinkRefusal::WrongAuthority));
 }
 
@@ -133,7 +148,10 @@ fn a_node_that_is_no_member_is_refused() {
         .unwrap();
     let (by, refusal) = reason(&call(&two, NodeId(1)).unwrap_err());
     assert_eq!(by, Party::Peer);
-    assert!(matches!(refusal, LinkRefusal::UnknownNode | LinkRefusal::Placement), "{refusal:?}");
+    assert!(
+        matches!(refusal, LinkRefusal::UnknownNode | LinkRefusal::Placement),
+        "{refusal:?}"
+    );
     two.shutdown().unwrap();
     cluster::finish(nodes);
 }
@@ -147,12 +165,22 @@ fn different_contracts_refuse_that_kind_only() {
         .kind(EchoRef::kind::<Echo>())
         .start()
         .unwrap();
-    let two = cluster.builder(2).kind(EchoRef::kind::<Echo>()).start().unwrap();
+    let two = cluster
+        .builder(2)
+        .kind(EchoRef::kind::<Echo>())
+        .start()
+        .unwrap();
     let owner = |key: &str| two.owner_of::<old::TallyRef>(&two.grain(key));
     let tally: old::TallyRef = two.grain(remote_key(0, owner, NodeId(1)));
     let error = tally.count(5).wait().unwrap_err();
     assert!(
-        matches!(error, CallError::Refused(Refusal::InterfaceMismatch { node: NodeId(1), .. })),
+        matches!(
+            error,
+            CallError::Refused(Refusal::InterfaceMismatch {
+                node: NodeId(1),
+                ..
+            })
+        ),
         "{error}"
     );
     assert_eq!(call(&two, NodeId(1)).unwrap(), "hello");
@@ -168,7 +196,13 @@ fn a_kind_that_the_other_node_does_not_host_is_refused_until_it_does() {
     let two = cluster.builder(2).start().unwrap();
     let error = call(&two, NodeId(1)).unwrap_err();
     assert!(
-        matches!(error, CallError::Refused(Refusal::UnknownKind { node: NodeId(1), .. })),
+        matches!(
+            error,
+            CallError::Refused(Refusal::UnknownKind {
+                node: NodeId(1),
+                ..
+            })
+        ),
         "{error}"
     );
     one.register(EchoRef::kind::<Echo>()).unwrap();
@@ -177,7 +211,10 @@ fn a_kind_that_the_other_node_does_not_host_is_refused_until_it_does() {
         match call(&two, NodeId(1)) {
             Ok(text) => break assert_eq!(text, "hello"),
             Err(CallError::Refused(Refusal::UnknownKind { .. })) => {
-                assert!(std::time::Instant::now() < deadline, "the peer never heard of the kind");
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "the peer never heard of the kind"
+                );
             }
             Err(error) => panic!("{error}"),
         }
@@ -188,14 +225,24 @@ fn a_kind_that_the_other_node_does_not_host_is_refused_until_it_does() {
 #[test]
 fn garbage_does_nothing() {
     let mut cluster = Cluster::new("refusals", 2, 2);
-    let one = cluster.builder(1).kind(EchoRef::kind::<Echo>()).start().unwrap();
-    let two = cluster.builder(2).kind(EchoRef::kind::<Echo>()).start().unwrap();
+    let one = cluster
+        .builder(1)
+        .kind(EchoRef::kind::<Echo>())
+        .start()
+        .unwrap();
+    let two = cluster
+        .builder(2)
+        .kind(EchoRef::kind::<Echo>())
+        .start()
+        .unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut state = 1_u64;
     for round in 0..2000_usize {
         let mut datagram = vec![0; round % 1400];
         for byte in &mut datagram {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             *byte = (state >> 33) as u8;
         }
         socket.send_to(&datagram, one.address().unwrap()).unwrap();
@@ -211,7 +258,10 @@ fn a_node_that_is_not_there_is_unreachable_and_the_handler_did_not_run() {
     drop(cluster.take_listener(1));
     let two = cluster.builder(2).start().unwrap();
     let error = call(&two, NodeId(1)).unwrap_err();
-    assert!(matches!(error, CallError::Refused(Refusal::NodeUnreachable { .. })), "{error}");
+    assert!(
+        matches!(error, CallError::Refused(Refusal::NodeUnreachable { .. })),
+        "{error}"
+    );
     let reason = error.link_reason().unwrap().downcast_ref::<LinkError>();
     assert!(matches!(reason, Some(LinkError::Unreachable)), "{reason:?}");
     two.shutdown().unwrap();

@@ -83,7 +83,9 @@ impl Ctx {
     /// Suspends the handler for at least this long. The grain takes no other message meanwhile.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         let host = Rc::clone(&self.0.host);
-        let deadline = host.now() + duration;
+        let now = host.now();
+        // A duration that overflows the clock may come from a peer; it is as good as for ever.
+        let deadline = now.checked_add(duration).unwrap_or(now + FOR_EVER);
         Sleep {
             host,
             deadline,
@@ -104,6 +106,8 @@ impl fmt::Debug for Ctx {
             .finish_non_exhaustive()
     }
 }
+
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Ready after its time; see [`Ctx::sleep`].
 #[must_use = "a sleep does nothing until it is awaited"]

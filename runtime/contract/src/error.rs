@@ -216,6 +216,12 @@ impl CallError {
     }
 }
 
+impl From<TellError> for CallError {
+    fn from(error: TellError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
 impl From<TellError> for Refusal {
     fn from(error: TellError) -> Self {
         match error {

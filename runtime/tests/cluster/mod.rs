@@ -22,18 +22,28 @@ impl Cluster {
             .zip(1..)
             .map(|(listener, node)| Member::new(NodeId(node), listener.local_addr(), shards))
             .collect();
-        Self { name, authority: Authority::new().unwrap(), members, listeners }
+        Self {
+            name,
+            authority: Authority::new().unwrap(),
+            members,
+            listeners,
+        }
     }
 
     pub(crate) fn identity(&self, node: u16) -> Identity {
         let issued = self.authority.issue(self.name, NodeId(node)).unwrap();
-        issued.identity(&self.authority).with_secret(self.authority.secret())
+        issued
+            .identity(&self.authority)
+            .with_secret(self.authority.secret())
     }
 
     /// The port of a node, for a test that builds the node itself.
     pub(crate) fn take_listener(&mut self, node: u16) -> Listener {
         let address = self.members[usize::from(node) - 1].address;
-        let index = self.listeners.iter().position(|listener| listener.local_addr() == address);
+        let index = self
+            .listeners
+            .iter()
+            .position(|listener| listener.local_addr() == address);
         self.listeners.remove(index.unwrap())
     }
 
