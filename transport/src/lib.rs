@@ -29,4 +29,4 @@ pub use name::{ClusterName, ClusterNameError, node_name};
 pub use settings::{LocalNode, Settings, SettingsError};
 pub use socket::{BUFFER_SIZE, ListenError, Listener, Socket};
 pub use steering::shard_of;
-pub use tls::ALPN;
+pub use tls::{ALPN, CipherSuite};

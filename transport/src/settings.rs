@@ -18,7 +18,7 @@ use crate::{
     limits::{INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, Limits, MAX_INCOMING},
     name::ClusterName,
     steering::{ShardCids, first_cid},
-    tls::Tls,
+    tls::{CipherSuite, Tls},
 };
 
 /// What a node says of itself in every hello.
@@ -105,7 +105,8 @@ impl Settings {
         if local.shards == 0 {
             return Err(SettingsError::NoShards);
         }
-        let tls = Tls::new(identity).map_err(|cause| SettingsError::Tls { cause })?;
+        let tls = Tls::new(identity, &CipherSuite::DEFAULT)
+            .map_err(|cause| SettingsError::Tls { cause })?;
         let mut root = [0; 32];
         getrandom::fill(&mut root).map_err(|error| SettingsError::Random {
             cause: error.to_string(),
@@ -131,6 +132,21 @@ impl Settings {
     pub fn with_kinds(mut self, kinds: Vec<KindOffer>) -> Result<Self, SettingsError> {
         check_kinds(&kinds).map_err(|cause| SettingsError::Kinds { cause })?;
         self.kinds = kinds;
+        Ok(self)
+    }
+
+    /// The same settings with other cipher suites, the preferred one first. `identity` is the one
+    /// that the settings were made with.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Tls`] when there is none.
+    pub fn with_cipher_suites(
+        mut self,
+        identity: &Identity,
+        suites: &[CipherSuite],
+    ) -> Result<Self, SettingsError> {
+        self.tls = Tls::new(identity, suites).map_err(|cause| SettingsError::Tls { cause })?;
         Ok(self)
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
     client::Resumption,
     crypto::{CryptoProvider, ring as provider},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
@@ -18,6 +18,31 @@ use rustls::{
 };
 
 use crate::identity::Identity;
+
+/// A TLS 1.3 cipher suite that links may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CipherSuite {
+    /// AES-128-GCM with SHA-256.
+    Aes128Gcm,
+    /// ChaCha20-Poly1305 with SHA-256.
+    ChaCha20Poly1305,
+    /// AES-256-GCM with SHA-384.
+    Aes256Gcm,
+}
+
+impl CipherSuite {
+    /// What links use unless told otherwise: AES-128-GCM first (any CPU worth a cluster has the
+    /// instructions), and ChaCha20 for those that have not.
+    pub const DEFAULT: [Self; 2] = [Self::Aes128Gcm, Self::ChaCha20Poly1305];
+
+    fn suite(self) -> SupportedCipherSuite {
+        match self {
+            Self::Aes128Gcm => provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            Self::ChaCha20Poly1305 => provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+            Self::Aes256Gcm => provider::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        }
+    }
+}
 
 /// What the two ends of a connection agree to speak: Teff links.
 pub const ALPN: &[u8] = b"teff/1";
@@ -33,8 +58,8 @@ impl Tls {
     /// # Errors
     ///
     /// What rustls says, when it does not accept the identity.
-    pub(crate) fn new(identity: &Identity) -> Result<Self, String> {
-        let provider = provider();
+    pub(crate) fn new(identity: &Identity, suites: &[CipherSuite]) -> Result<Self, String> {
+        let provider = provider(suites);
         let mut roots = RootCertStore::empty();
         for authority in identity.authorities() {
             roots
@@ -44,9 +69,16 @@ impl Tls {
         let roots = Arc::new(roots);
         let client = client(identity, &provider, &roots)?;
         let server = server(identity, &provider, &roots)?;
+        // The first packets of a connection are protected by a suite that QUIC prescribes,
+        // whatever is permitted afterwards.
+        let initial = provider::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
+        let initial = initial.and_then(|suite| suite.quic_suite());
+        let initial = initial.ok_or("ring has no AES-128-GCM for QUIC")?;
+        let client = QuicClientConfig::with_initial(Arc::new(client), initial);
+        let server = QuicServerConfig::with_initial(Arc::new(server), initial);
         Ok(Self {
-            client: Arc::new(client.try_into().map_err(text)?),
-            server: Arc::new(server.try_into().map_err(text)?),
+            client: Arc::new(client.map_err(text)?),
+            server: Arc::new(server.map_err(text)?),
         })
     }
 }
@@ -92,14 +124,10 @@ fn server(
     Ok(config)
 }
 
-/// ring, with AES-128-GCM first (any CPU worth a cluster has the instructions) and ChaCha20 for
-/// those that have not.
-fn provider() -> Arc<CryptoProvider> {
+/// ring, with these suites only, the preferred one first.
+fn provider(suites: &[CipherSuite]) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
-        cipher_suites: vec![
-            provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
-            provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
+        cipher_suites: suites.iter().map(|suite| suite.suite()).collect(),
         ..provider::default_provider()
     })
 }
@@ -125,10 +153,11 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(identity.authorities()[0].clone()).unwrap();
         let roots = Arc::new(roots);
-        let client = client(&identity, &provider(), &roots).unwrap();
+        let provider = provider(&CipherSuite::DEFAULT);
+        let client = client(&identity, &provider, &roots).unwrap();
         assert!(!client.enable_early_data);
         assert!(!client.enable_sni);
-        let server = server(&identity, &provider(), &roots).unwrap();
+        let server = server(&identity, &provider, &roots).unwrap();
         assert_eq!(server.send_tls13_tickets, 0);
         assert_eq!(server.max_early_data_size, 0);
         assert!(!server.session_storage.can_cache());
