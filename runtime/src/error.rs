@@ -105,6 +105,15 @@ pub enum ConfigError {
     /// A node with a network needs an address.
     #[error("there is no address: give `.listen(\"127.0.0.1:0\")` or `.listener(..)`")]
     NoAddress,
+    /// A setter that has no meaning for this node.
+    #[error(
+        "`.{setter}(..)` is for `Node::builder(..)`: a single node has no network, and a spec says \
+         it itself"
+    )]
+    Misplaced {
+        /// Name of the setter.
+        setter: &'static str,
+    },
     /// The text is not an address.
     #[error("the address {text:?} is not of the form 127.0.0.1:4001 or [::1]:4001: {cause}")]
     Address {
@@ -124,7 +133,7 @@ pub enum ConfigError {
         /// What the members say.
         listed: u16,
         /// What the builder was told.
-        given: u16,
+        given: usize,
     },
     /// A node has between 1 and 256 shards.
     #[error("a node has 1 to {max} shards, not {given}")]

@@ -6,6 +6,7 @@ mod spec;
 mod outside;
 mod port;
 mod builder;
+mod plan;
 mod start;
 
 use std::fmt;

@@ -176,34 +176,6 @@ fn a_killed_process_is_told_from_a_refusal_and_its_successor_is_found() {
 }
 
 #[test]
-fn a_spec_with_many_mistakes_reports_them_all() {
-    let spec = r#"{
-        "cluster": "Shop!",
-        "nodes": [{"id": 1, "address": "nowhere"}, {"id": 1, "address": "127.0.0.1:1"}],
-        "permitted_protocols": ["ROT13"],
-        "colour": "red"
-    }"#;
-    let error = Node::from_spec(spec, 3).start().unwrap_err().to_string();
-    for part in [
-        "Shop!",
-        "nodes[0].address",
-        "nodes[1].id",
-        "ROT13",
-        "colour",
-        "cluster_cert",
-    ] {
-        assert!(error.contains(part), "{part} is missing in:\n{error}");
-    }
-    let missing = Node::from_spec_file("/no/such/cluster.json", 1)
-        .start()
-        .unwrap_err();
-    assert!(
-        missing.to_string().contains("/no/such/cluster.json"),
-        "{missing}"
-    );
-}
-
-#[test]
 fn a_tell_to_a_node_that_was_just_found_absent_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let spec = write_spec(folder.path());

@@ -55,8 +55,8 @@ use crate::sync::{AtomicBool, Ordering, Padded, fence};
 ///     receiver.drain(64, |number| sum += number);
 ///     if bell.park(|| receiver.is_empty() && !receiver.is_closed()) {
 ///         thread::park();
+///         bell.awake();
 ///     }
-///     bell.awake();
 /// }
 /// assert_eq!(sum, 15);
 /// ```

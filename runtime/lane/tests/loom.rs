@@ -230,8 +230,8 @@ fn a_late_wake_up_does_not_hide_the_next() {
                 parks += 1;
                 if bell.park(|| work.load(Relaxed) <= seen) {
                     bed.sleep();
+                    bell.awake();
                 }
-                bell.awake();
             }
         }
         ringer.join().unwrap();

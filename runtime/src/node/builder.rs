@@ -1,18 +1,15 @@
-//! The configuration of a node, collected without complaint and checked all at once.
+//! The configuration of a node, collected without complaint. `plan` checks it, all at once.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use teff_contract::Kind;
-use teff_core::view::{Member, View};
-use teff_transport::{Identity, Limits as LinkLimits, Listener};
-use teff_wire::{Epoch, Key, NodeId, Version};
+use teff_core::view::Member;
+use teff_transport::{CipherSuite, Identity, Listener};
+use teff_wire::{NodeId, Version};
 
-use crate::error::{ConfigError, StartError};
-use crate::node::kinds::Registry;
-use crate::node::spec::{self, Source};
-use crate::node::{Node, cpu, start};
+use crate::error::StartError;
+use crate::node::spec::Source;
+use crate::node::{Node, plan, start};
 use crate::probe;
 use crate::shared::Limits;
 
@@ -22,9 +19,11 @@ use crate::shared::Limits;
 pub struct Builder {
     pub(super) mode: Mode,
     pub(super) kinds: Vec<Kind>,
-    shards: Option<usize>,
-    cpus: Option<Vec<usize>>,
-    limits: Limits,
+    pub(super) shards: Option<usize>,
+    pub(super) cpus: Option<Vec<usize>>,
+    pub(super) limits: Limits,
+    /// Setters that have no meaning in this mode.
+    pub(super) misplaced: Vec<&'static str>,
 }
 
 /// Alone or in company.
@@ -41,6 +40,7 @@ pub(super) struct Static {
     pub listen: Option<Listen>,
     pub members: Vec<Member>,
     pub identity: Option<Identity>,
+    pub suites: Vec<CipherSuite>,
     pub version: Version,
 }
 
@@ -48,25 +48,6 @@ pub(super) struct Static {
 pub(super) enum Listen {
     At(String),
     On(Listener),
-}
-
-/// A configuration without mistakes.
-pub(super) struct Plan {
-    pub node: NodeId,
-    pub view: View,
-    pub cpus: Vec<usize>,
-    pub kinds: Vec<Kind>,
-    pub limits: Limits,
-    pub network: Option<Network>,
-}
-
-/// The part of a plan that a node without a network does not have.
-pub(super) struct Network {
-    pub cluster: String,
-    pub listener: Listener,
-    pub identity: Identity,
-    pub version: Version,
-    pub links: LinkLimits,
 }
 
 impl Builder {
@@ -77,6 +58,7 @@ impl Builder {
             shards: None,
             cpus: None,
             limits: DEFAULTS,
+            misplaced: Vec::new(),
         }
     }
 
@@ -89,28 +71,23 @@ impl Builder {
 
     /// Listens on this address, `"127.0.0.1:4001"` for example; port 0 takes a free one. With
     /// members given, the default is this node's own address among them.
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        if let Mode::Static(cluster) = &mut self.mode {
-            cluster.listen = Some(Listen::At(address.into()));
-        }
-        self
+    pub fn listen(self, address: impl Into<String>) -> Self {
+        self.in_cluster("listen", |cluster| {
+            cluster.listen = Some(Listen::At(address.into()))
+        })
     }
 
     /// Listens on a port that was taken before, so that its number could be told to others.
-    pub fn listener(mut self, listener: Listener) -> Self {
-        if let Mode::Static(cluster) = &mut self.mode {
-            cluster.listen = Some(Listen::On(listener));
-        }
-        self
+    pub fn listener(self, listener: Listener) -> Self {
+        self.in_cluster("listener", |cluster| {
+            cluster.listen = Some(Listen::On(listener))
+        })
     }
 
     /// Adds a member of the cluster. All nodes must be given the same members; this node itself
     /// may be left out if nobody else is given, and is added otherwise only as the others list it.
-    pub fn member(mut self, member: Member) -> Self {
-        if let Mode::Static(cluster) = &mut self.mode {
-            cluster.members.push(member);
-        }
-        self
+    pub fn member(self, member: Member) -> Self {
+        self.in_cluster("member", |cluster| cluster.members.push(member))
     }
 
     /// Adds several members.
@@ -119,11 +96,8 @@ impl Builder {
     }
 
     /// The certificates and the key to show to peers and to check them by.
-    pub fn identity(mut self, identity: Identity) -> Self {
-        if let Mode::Static(cluster) = &mut self.mode {
-            cluster.identity = Some(identity);
-        }
-        self
+    pub fn identity(self, identity: Identity) -> Self {
+        self.in_cluster("identity", |cluster| cluster.identity = Some(identity))
     }
 
     /// Runs this many shards, 1 to 256. Default: as the members or the spec say of this node, else
@@ -173,11 +147,10 @@ impl Builder {
 
     /// Claims another protocol version, to test that peers refuse it.
     #[doc(hidden)]
-    pub fn protocol_version(mut self, major: u16, minor: u16) -> Self {
-        if let Mode::Static(cluster) = &mut self.mode {
-            cluster.version = Version { major, minor };
-        }
-        self
+    pub fn protocol_version(self, major: u16, minor: u16) -> Self {
+        self.in_cluster("protocol_version", |cluster| {
+            cluster.version = Version { major, minor }
+        })
     }
 
     /// Starts the node. When this returns, its shards run and its port is open.
@@ -187,7 +160,7 @@ impl Builder {
     /// [`StartError`]: all mistakes of the configuration, or everything that the machine lacks, or
     /// the first thing that failed.
     pub fn start(self) -> Result<Node, StartError> {
-        let plan = self.plan()?;
+        let plan = plan::plan(self)?;
         let obstacles = probe::obstacles(plan.cpus.len() as u16);
         if !obstacles.is_empty() {
             return Err(StartError::Machine(obstacles));
@@ -195,138 +168,12 @@ impl Builder {
         start::start(plan)
     }
 
-    fn plan(self) -> Result<Plan, StartError> {
-        let mut problems = self.check();
-        let Self {
-            mode,
-            kinds,
-            shards,
-            cpus,
-            limits,
-        } = self;
-        let mode = match mode {
-            Mode::Spec { source, node } => match spec::load(source, node) {
-                Ok(cluster) => Mode::Static(Box::new(cluster)),
-                Err(errors) => {
-                    problems.extend(errors);
-                    return Err(StartError::Config(problems));
-                }
-            },
-            mode => mode,
-        };
-        let allowed = cpu::allowed();
-        let cpus = cpus.unwrap_or_else(|| allowed.clone());
-        let cpu_of = |shards: usize| cpus.iter().copied().cycle().take(shards).collect();
-        match mode {
-            Mode::Single | Mode::Spec { .. } => {
-                let shards = shards
-                    .unwrap_or_else(cpu::default_shards)
-                    .min(SHARDS_MAX.into());
-                let address = SocketAddr::from(([127, 0, 0, 1], 0));
-                let member = Member::new(ALONE, address, shards.max(1) as u16);
-                let view = View::new(Epoch(1), vec![member]);
-                match view {
-                    Ok(view) if problems.is_empty() => {
-                        let cpus = cpu_of(shards);
-                        Ok(Plan {
-                            node: ALONE,
-                            view,
-                            cpus,
-                            kinds,
-                            limits,
-                            network: None,
-                        })
-                    }
-                    Ok(_) => Err(StartError::Config(problems)),
-                    Err(errors) => {
-                        problems.extend(errors.into_iter().map(ConfigError::View));
-                        Err(StartError::Config(problems))
-                    }
-                }
-            }
-            Mode::Static(cluster) => {
-                let (node, view, network) = cluster.plan(shards, &limits, problems)?;
-                let own = view.member(node).expect("a plan has this node as a member");
-                let cpus = cpu_of(own.shards.into());
-                Ok(Plan {
-                    node,
-                    view,
-                    cpus,
-                    kinds,
-                    limits,
-                    network: Some(network),
-                })
-            }
+    fn in_cluster(mut self, setter: &'static str, set: impl FnOnce(&mut Static)) -> Self {
+        match &mut self.mode {
+            Mode::Static(cluster) => set(cluster),
+            Mode::Single | Mode::Spec { .. } => self.misplaced.push(setter),
         }
-    }
-
-    fn check(&self) -> Vec<ConfigError> {
-        let mut problems = Vec::new();
-        let mut registry = Registry::default();
-        for kind in &self.kinds {
-            problems.extend(registry.add(kind).err().map(ConfigError::Kind));
-        }
-        if let Some(given) = self.shards
-            && !(1..=usize::from(SHARDS_MAX)).contains(&given)
-        {
-            problems.push(ConfigError::Shards {
-                given,
-                max: SHARDS_MAX,
-            });
-        }
-        if let Some(cpus) = &self.cpus {
-            let allowed = cpu::allowed();
-            if cpus.is_empty() {
-                problems.push(ConfigError::Limit {
-                    name: "cpus",
-                    rule: "at least one CPU",
-                });
-            }
-            for cpu in cpus.iter().copied().filter(|cpu| !allowed.contains(cpu)) {
-                problems.push(ConfigError::Cpu {
-                    cpu,
-                    allowed: allowed.clone(),
-                });
-            }
-        }
-        problems.extend(self.limits.check());
-        problems
-    }
-}
-
-impl Limits {
-    fn check(&self) -> Vec<ConfigError> {
-        let rules = [
-            (
-                !self.call_timeout.is_zero(),
-                "call_timeout",
-                "longer than nothing",
-            ),
-            (
-                (2..=LANE_MAX).contains(&self.lane_capacity),
-                "lane_capacity",
-                "between 2 and 1048576 messages",
-            ),
-            (
-                self.mailbox_capacity > 0,
-                "mailbox_capacity",
-                "at least one message",
-            ),
-            (
-                self.activations_max > 0,
-                "activations_max",
-                "at least one grain",
-            ),
-            (
-                (MESSAGE_MIN..=DEFAULTS.message_bytes_max).contains(&self.message_bytes_max),
-                "message_bytes_max",
-                "between 1 KiB and 16 MiB",
-            ),
-        ];
-        let broken = rules.into_iter().filter(|(kept, ..)| !kept);
-        broken
-            .map(|(_, name, rule)| ConfigError::Limit { name, rule })
-            .collect()
+        self
     }
 }
 
@@ -338,164 +185,14 @@ impl Static {
             listen: None,
             members: Vec::new(),
             identity: None,
+            suites: CipherSuite::DEFAULT.to_vec(),
             version: Version::CURRENT,
         }
     }
-
-    fn plan(
-        mut self,
-        shards: Option<usize>,
-        limits: &Limits,
-        mut problems: Vec<ConfigError>,
-    ) -> Result<(NodeId, View, Network), StartError> {
-        let node = self.node;
-        let name = teff_transport::ClusterName::new(self.cluster.clone());
-        problems.extend(name.as_ref().err().cloned().map(ConfigError::ClusterName));
-        let address = self.address(&mut problems);
-        self.agree_on_shards(shards, address, &mut problems);
-        match (&self.identity, &name) {
-            (None, _) => problems.push(ConfigError::NoIdentity),
-            (Some(identity), Ok(name)) => {
-                let now = rustls_pki_types::UnixTime::now();
-                let checked = identity.check(name, node, now);
-                problems.extend(checked.err().map(ConfigError::Identity));
-            }
-            (Some(_), Err(_)) => {}
-        }
-        // Everything but the port can be checked without taking it.
-        let members = std::mem::take(&mut self.members);
-        let provisional = View::new(Epoch(1), members.clone());
-        if let Err(errors) = &provisional
-            && !self.members_await_a_port(&members)
-        {
-            problems.extend(errors.iter().cloned().map(ConfigError::View));
-        }
-        let (Some(identity), Some(listen), true) =
-            (self.identity, self.listen, problems.is_empty())
-        else {
-            return Err(StartError::Config(problems));
-        };
-        let listener = match (listen, address) {
-            (Listen::On(listener), _) => listener,
-            (Listen::At(_), Some(address)) => Listener::bind(address)?,
-            (Listen::At(_), None) => return Err(StartError::Config(vec![ConfigError::NoAddress])),
-        };
-        let mut members = members;
-        for member in members.iter_mut().filter(|member| member.node == node) {
-            if member.address.port() == 0 {
-                member.address = listener.local_addr();
-            }
-        }
-        let view = View::new(Epoch(1), members).map_err(|errors| {
-            StartError::Config(errors.into_iter().map(ConfigError::View).collect())
-        })?;
-        let mut links = LinkLimits::default();
-        links.max_payload = limits.message_bytes_max;
-        let (cluster, version) = (self.cluster, self.version);
-        Ok((
-            node,
-            view,
-            Network {
-                cluster,
-                listener,
-                identity,
-                version,
-                links,
-            },
-        ))
-    }
-
-    /// Where to listen, as far as it is known before the port is taken.
-    fn address(&mut self, problems: &mut Vec<ConfigError>) -> Option<SocketAddr> {
-        if self.listen.is_none()
-            && let Some(own) = self.members.iter().find(|member| member.node == self.node)
-        {
-            self.listen = Some(Listen::At(own.address.to_string()));
-        }
-        match &self.listen {
-            None => {
-                problems.push(ConfigError::NoAddress);
-                None
-            }
-            Some(Listen::On(listener)) => Some(listener.local_addr()),
-            Some(Listen::At(text)) => match resolve(text) {
-                Ok(address) => Some(address),
-                Err(cause) => {
-                    problems.push(ConfigError::Address {
-                        text: text.clone(),
-                        cause,
-                    });
-                    None
-                }
-            },
-        }
-    }
-
-    fn agree_on_shards(
-        &mut self,
-        given: Option<usize>,
-        address: Option<SocketAddr>,
-        problems: &mut Vec<ConfigError>,
-    ) {
-        let given = given.map(|given| given.clamp(1, SHARDS_MAX.into()) as u16);
-        match (
-            self.members.iter().find(|member| member.node == self.node),
-            given,
-            address,
-        ) {
-            (Some(own), Some(given), _) if own.shards != given => {
-                let (node, listed) = (self.node, own.shards);
-                problems.push(ConfigError::ShardsDisagree {
-                    node,
-                    listed,
-                    given,
-                });
-            }
-            (None, given, Some(address)) => {
-                let shards =
-                    given.unwrap_or_else(|| cpu::default_shards().min(SHARDS_MAX.into()) as u16);
-                self.members.push(Member::new(self.node, address, shards));
-            }
-            _ => {}
-        }
-    }
-
-    /// Port 0 is no address that a view could have, and is replaced before the view is made.
-    fn members_await_a_port(&self, members: &[Member]) -> bool {
-        members
-            .iter()
-            .any(|member| member.node == self.node && member.address.port() == 0)
-    }
 }
 
-/// The first address that a `host:port` stands for.
-pub(super) fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let mut addresses = text.to_socket_addrs().map_err(|error| error.to_string())?;
-    addresses
-        .next()
-        .ok_or_else(|| "the name has no address".to_owned())
-}
-
-/// A spec file, or the text of one.
-impl From<PathBuf> for Source {
-    fn from(path: PathBuf) -> Self {
-        Self::File(path)
-    }
-}
-
-/// The most shards that a node can have; a view allows no more.
-const SHARDS_MAX: u16 = 256;
-
-/// The id of a node that has no others to be told apart from.
-const ALONE: NodeId = NodeId(0);
-
-/// A lane of more slots would hold a second's worth of messages, which is no backpressure.
-const LANE_MAX: usize = 1 << 20;
-
-/// Room for any key and a small message.
-const MESSAGE_MIN: usize = 1 << 10;
-
-const DEFAULTS: Limits = Limits {
+/// What a node allows unless told otherwise.
+pub(super) const DEFAULTS: Limits = Limits {
     call_timeout: Duration::from_secs(5),
     lane_capacity: 4096,
     mailbox_capacity: 1024,
@@ -504,8 +201,3 @@ const DEFAULTS: Limits = Limits {
     dial_queue: 4096,
     message_bytes_max: 16 << 20,
 };
-
-const _: () = assert!(
-    Key::MAX_LEN < MESSAGE_MIN,
-    "a key fits where a message does"
-);

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use teff_core::spec::{Source as Pem, Spec};
-use teff_transport::{ClusterSecret, Identity};
+use teff_core::spec::{CipherSuite as Permitted, Source as Pem, Spec};
+use teff_transport::{CipherSuite, ClusterSecret, Identity};
 use teff_wire::NodeId;
 
 use crate::error::ConfigError;
-use crate::node::builder::{Listen, Static, resolve};
+use crate::node::builder::{Listen, Static};
+use crate::node::plan::resolve;
 
 /// Where a spec comes from.
 pub(crate) enum Source {
@@ -18,8 +19,13 @@ pub(crate) enum Source {
     Text(String),
 }
 
-/// Turns a spec into the configuration of one of its nodes. Every problem is reported.
-pub(super) fn load(source: Source, node: NodeId) -> Result<Static, Vec<ConfigError>> {
+/// Turns a spec into the configuration of one of its nodes, and the number of that node's shards.
+/// A node that is alone in its spec and has no certificates has no network either (row R6).
+/// Every problem is reported.
+pub(super) fn load(
+    source: Source,
+    node: NodeId,
+) -> Result<(Option<Static>, u16), Vec<ConfigError>> {
     let (text, folder) = match source {
         Source::Text(text) => (text, PathBuf::new()),
         Source::File(path) => match fs::read_to_string(&path) {
@@ -29,21 +35,40 @@ pub(super) fn load(source: Source, node: NodeId) -> Result<Static, Vec<ConfigErr
     };
     let spec = Spec::parse(&text).map_err(|errors| vec![ConfigError::Spec(errors)])?;
     let mut problems = Vec::new();
-    let members = spec.members(resolve).unwrap_or_else(|errors| {
+    let own = match spec.check_node(node) {
+        Ok(own) => own,
+        Err(error) => {
+            problems.push(ConfigError::SpecNode(error));
+            &spec.nodes()[0]
+        }
+    };
+    if problems.is_empty() && spec.nodes().len() == 1 && spec.node_key(node).is_none() {
+        return Ok((None, own.shards));
+    }
+    let mut cluster = Static::new(spec.cluster().to_owned(), node);
+    cluster.listen = Some(Listen::At(own.listen_address.to_string()));
+    cluster.suites = spec
+        .permitted_protocols()
+        .iter()
+        .map(|suite| suite_of(*suite))
+        .collect();
+    cluster.members = spec.members(resolve).unwrap_or_else(|errors| {
         problems.push(ConfigError::Spec(errors));
         Vec::new()
     });
-    let mut cluster = Static::new(spec.cluster().to_owned(), node);
-    cluster.members = members;
-    match spec.check_node(node) {
-        Ok(own) => cluster.listen = Some(Listen::At(own.listen_address.to_string())),
-        Err(error) => problems.push(ConfigError::SpecNode(error)),
-    }
     cluster.identity = identity(&spec, node, &folder, &mut problems);
     if problems.is_empty() {
-        Ok(cluster)
+        Ok((Some(cluster), own.shards))
     } else {
         Err(problems)
+    }
+}
+
+fn suite_of(suite: Permitted) -> CipherSuite {
+    match suite {
+        Permitted::Aes128GcmSha256 => CipherSuite::Aes128Gcm,
+        Permitted::Chacha20Poly1305Sha256 => CipherSuite::ChaCha20Poly1305,
+        Permitted::Aes256GcmSha384 => CipherSuite::Aes256Gcm,
     }
 }
 
@@ -62,8 +87,8 @@ fn identity(
         ("the node's key", spec.node_key(node)),
     ];
     if sources.iter().any(|(_, source)| source.is_none()) {
-        // A spec of several nodes without certificates does not parse, and one node alone has no
-        // peers to show any to; but it opens a port, so it needs them all the same.
+        // A spec of several nodes without certificates does not parse, and one node alone with
+        // only some of them does not know what it wants.
         problems.push(ConfigError::NoIdentity);
         return None;
     }

@@ -13,14 +13,14 @@ use teff_contract::Kind;
 use teff_core::hash::PlacementKey;
 use teff_core::view::View;
 use teff_lane::{Doorbell, Receiver, lane};
-use teff_transport::{ClusterName, Endpoint, LocalNode, Settings, Socket};
+use teff_transport::{Endpoint, LocalNode, Settings, Socket};
 use teff_wire::{Incarnation, NodeId, ShardId};
 
 use crate::driver::{IoUring, Sources};
 use crate::envelope::Envelope;
 use crate::error::{ConfigError, StartError};
 use crate::node::Node;
-use crate::node::builder::{Network, Plan};
+use crate::node::plan::{Network, Plan};
 use crate::node::port::NodePort;
 use crate::shard::egress::LaneOut;
 use crate::shard::event_loop::EventLoop;
@@ -164,11 +164,11 @@ fn open_network(
         cluster,
         listener,
         identity,
+        suites,
         version,
         links,
     } = network;
     let config = |error| StartError::Config(vec![error]);
-    let cluster = ClusterName::new(cluster).map_err(|error| config(error.into()))?;
     let key = PlacementKey::new(identity.placement_key(&cluster));
     let shards = view.member(id).map_or(1, |own| own.shards);
     let mut incarnation = [0; 8];
@@ -184,6 +184,7 @@ fn open_network(
     let is_peer = move |node| node != id && members.contains(&node);
     let settings = Settings::new(local, &identity, is_peer)
         .and_then(|settings| settings.with_limits(links))
+        .and_then(|settings| settings.with_cipher_suites(&identity, &suites))
         .and_then(|settings| settings.with_kinds(kinds.iter().map(offer).collect()))
         .map_err(|error| config(ConfigError::Settings(error)))?
         .with_version(version);

@@ -159,8 +159,8 @@ pub(crate) fn a_parking_receiver_gets_every_message(scale: Scale) {
         parks += 1;
         if bell.park(|| receiver.is_empty() && !receiver.is_closed()) {
             bed.sleep();
+            bell.awake();
         }
-        bell.awake();
     }
     assert_eq!(expected, scale.messages);
     sending.join().unwrap();
@@ -200,8 +200,8 @@ pub(crate) fn two_senders_share_a_doorbell(scale: Scale) {
                 .all(|(receiver, _)| receiver.is_empty())
         }) {
             bed.sleep();
+            bell.awake();
         }
-        bell.awake();
     }
     for thread in sending {
         thread.join().unwrap();
