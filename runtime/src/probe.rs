@@ -20,7 +20,8 @@ pub enum Obstacle {
     },
     /// The process may not lock enough memory.
     #[error(
-        "only {} KiB of memory may be locked, a shard needs {} KiB: raise it with `ulimit -l 8192`, \
+        "only {} KiB of memory may be locked, a shard needs {} KiB: raise it with \
+         `ulimit -l 8192`, \
          `LimitMEMLOCK=8M` (systemd) or `--ulimit memlock=8388608` (Docker)",
         .limit / 1024,
         .needed / 1024

@@ -100,9 +100,9 @@ pub struct Method {
 /// A type with a structural description. Implemented by `#[message]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in a message",
-    note = "put `#[message]` on it if it is your own struct or enum; messages are made of integers, \
-            floats, `bool`, `char`, `String`, `Duration`, `Option`, `Vec`, `Box`, `Result`, arrays, \
-            tuples and `#[message]` types"
+    note = "put `#[message]` on it if it is your own struct or enum; messages are made of \
+            integers, floats, `bool`, `char`, `String`, `Duration`, `Option`, `Vec`, `Box`, \
+            `Result`, arrays, tuples and `#[message]` types"
 )]
 pub trait Schema {
     /// The description.

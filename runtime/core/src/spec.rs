@@ -29,7 +29,8 @@
 //! | `cluster_cert_path`, `_pem` | none | certificates of the authorities that are trusted |
 //! | `cluster_secret_path` | none | a secret, so that outsiders cannot aim ids at one shard |
 //!
-//! Paths are meant relative to the directory of the file. Key and certificates are required when there is more than one node; each as a path or as the
+//! Paths are meant relative to the directory of the file. Key and certificates are required when
+//! there is more than one node; each as a path or as the
 //! PEM text itself, never both. Of a node:
 //!
 //! | field | default | meaning |

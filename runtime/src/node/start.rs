@@ -79,18 +79,16 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         started: Instant::now(),
         accepting: AtomicBool::new(true),
     });
-    let (ready, readies) = mpsc::channel();
     let lanes = mesh(count, node.limits.lane_capacity);
-    let mut threads = Vec::with_capacity(count);
-    let parts = lanes
+    let (ready, readies) = mpsc::channel();
+    let places = lanes
         .into_iter()
         .zip(bells)
         .zip(networks)
         .zip(cpus)
         .enumerate();
-    for (index, (((lanes, bell), network), cpu)) in parts {
-        let (outgoing, incoming) = lanes;
-        let cradle = Cradle {
+    let cradles = places.map(
+        |(index, ((((outgoing, incoming), bell), network), cpu))| Cradle {
             node: Arc::clone(&node),
             id: ShardId(index as u16),
             cpu,
@@ -100,16 +98,9 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
             bell,
             network,
             ready: ready.clone(),
-        };
-        let spawned = thread::Builder::new()
-            .name(format!("teff-{id}-{index}"))
-            .spawn(move || run(cradle))
-            .map_err(|cause| failed(index, cause));
-        match spawned {
-            Ok(thread) => threads.push(thread),
-            Err(error) => return Err(abandon(&node, threads, error)),
-        }
-    }
+        },
+    );
+    let threads = spawn(cradles.collect(), &node)?;
     drop(ready);
     for _ in 0..count {
         let told = readies
@@ -120,6 +111,19 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         }
     }
     Ok(Node::new(node, address, &kinds, threads))
+}
+
+fn spawn(cradles: Vec<Cradle>, node: &NodeShared) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut threads = Vec::with_capacity(cradles.len());
+    for cradle in cradles {
+        let shard = cradle.id;
+        let builder = thread::Builder::new().name(format!("teff-{}-{shard}", node.id));
+        match builder.spawn(move || run(cradle)) {
+            Ok(thread) => threads.push(thread),
+            Err(cause) => return Err(abandon(node, threads, failed(shard.0.into(), cause))),
+        }
+    }
+    Ok(threads)
 }
 
 fn failed(shard: usize, cause: io::Error) -> StartError {

@@ -1,3 +1,5 @@
+//! What `certs init` makes, keeps and refuses, on real folders.
+
 use std::fs;
 use std::path::Path;
 

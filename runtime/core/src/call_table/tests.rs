@@ -1,3 +1,5 @@
+//! The call table against a model of it, and what its sweeps cost.
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 

@@ -1,3 +1,5 @@
+//! The table of owners: golden values, least movement, spread, weights.
+
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 

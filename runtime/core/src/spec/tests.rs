@@ -1,3 +1,5 @@
+//! Specs that make sense, and everything that can be wrong with one.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Views: what members are refused, where kinds go, when digests agree.
+
 use proptest::prelude::*;
 
 use super::*;
