@@ -178,7 +178,7 @@ impl Refusal {
                 "the peer's certificate is expired or not valid yet: renew it, check both clocks"
             }
             Self::BadCertificate => {
-                "the peer's certificate cannot be used: issue it with `teff cert`"
+                "the peer's certificate cannot be used: issue it with `teff certs init`"
             }
             Self::WrongName => {
                 "the peer's certificate names another node or cluster than the one dialled: \
@@ -219,11 +219,11 @@ impl Refusal {
                  check both clocks"
             }
             Self::BadCertificate => {
-                "the peer cannot use this node's certificate: issue it with `teff cert`"
+                "the peer cannot use this node's certificate: issue it with `teff certs init`"
             }
             Self::WrongName => {
-                "the peer dialled another node or cluster than this node's certificate names: check \
-                 the address it has"
+                "the peer dialled another node or cluster than this node's certificate names: \
+                 check the address it has"
             }
             Self::NotTeff => "the peer does not speak Teff: check the address",
             Self::Version => "the peer needs another protocol version: update the older node",
