@@ -31,7 +31,7 @@
 //! | type | frame | payload | longest payload |
 //! |-----:|-------|---------|-----------------|
 //! | 1 | hello: first in either direction, once | [`Hello`] | [`MAX_CONTROL_PAYLOAD`] |
-//! | 2 | kinds: all that the sender offers from here on | [`encode_kinds`] | [`MAX_CONTROL_PAYLOAD`] |
+//! | 2 | kinds: what is offered from here on | [`encode_kinds`] | [`MAX_CONTROL_PAYLOAD`] |
 //! | 3 | ack: cumulative, counts tells, calls and replies | none | 0 |
 //! | 4 | tell | archived arguments | agreed limit |
 //! | 5 | call | archived arguments | agreed limit |

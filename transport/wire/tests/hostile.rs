@@ -13,7 +13,10 @@ use common::{MAX_PAYLOAD, chunks, frame, hello, kinds, read, stream};
 
 proptest! {
     #[test]
-    fn noise_is_refused_alike_however_it_is_cut(bytes in vec(any::<u8>(), 0..200), lens in chunks()) {
+    fn noise_is_refused_alike_however_it_is_cut(
+        bytes in vec(any::<u8>(), 0..200),
+        lens in chunks(),
+    ) {
         prop_assert_eq!(read(&bytes, &lens), read(&bytes, &[usize::MAX]));
     }
 

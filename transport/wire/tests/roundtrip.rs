@@ -105,7 +105,8 @@ fn a_frame_over_hundreds_of_packets_arrives_whole() {
     assert_eq!((reader.next(), reader.buffered()), (None, 0));
 }
 
-/// Needs the alignment of 16 that blocks promise.
+/// Needs the alignment of 16 that blocks promise. Miri accepts rkyv's relative pointers under
+/// `-Zmiri-tree-borrows` only.
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 #[rkyv(derive(Debug))]
 struct Wide {
