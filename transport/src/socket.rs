@@ -35,6 +35,7 @@ const MAX_GRO: usize = 64 * 1024;
 pub struct Listener {
     socket: socket2::Socket,
     address: SocketAddr,
+    steered: bool,
 }
 
 /// The UDP socket of one shard.
@@ -94,7 +95,19 @@ impl Listener {
         socket.bind(&address.into()).map_err(failed)?;
         socket.set_reuse_port(true).map_err(failed)?;
         let address = local_address(&socket).map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            address,
+            steered: true,
+        })
+    }
+
+    /// The same port without steering: the kernel spreads datagrams as it likes, to test that they
+    /// are passed on.
+    #[doc(hidden)]
+    pub fn without_steering(mut self) -> Self {
+        self.steered = false;
+        self
     }
 
     /// The address that was taken, with its port.
@@ -122,7 +135,7 @@ impl Listener {
             sockets.push(socket);
         }
         // One socket is no group; there is nothing to steer between.
-        if shards > 1 {
+        if shards > 1 && self.steered {
             steer(&sockets[0], shards).map_err(|cause| ListenError::Steering { cause })?;
         }
         sockets

@@ -112,9 +112,9 @@ impl Doorbell {
     /// Tells ringers that the owner is awake again, for whatever reason. The owner then sees
     /// everything that was published before the ring that woke it.
     pub fn awake(&self) {
-        // Acquire pairs with the Release swap in `wake_owner`, for the case that the owner's way of
-        // sleeping orders nothing by itself. What this swap misses, the fence of the next `park`
-        // catches.
+        // Acquire pairs with the fence in `ring` and the swap in `wake_owner` after it, for the case
+        // that the owner's way of sleeping orders nothing by itself. What this swap misses, the
+        // fence of the next `park` catches.
         self.parked.swap(false, Ordering::Acquire);
     }
 
@@ -128,8 +128,8 @@ impl Doorbell {
     #[cold]
     fn wake_owner(&self) {
         // One of several ringers wins the swap, so a park is answered by at most one wake-up.
-        // Release pairs with the Acquire swap in `awake`.
-        if self.parked.swap(false, Ordering::Release) {
+        // Relaxed suffices after the fence in `ring`, which makes this a release.
+        if self.parked.swap(false, Ordering::Relaxed) {
             (self.wake)();
         }
     }

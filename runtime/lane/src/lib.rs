@@ -75,7 +75,7 @@
 //! | `head` | `release`, Release | `WriteHalf::refresh`, Acquire | slots are empty when filled |
 //! | `sender_gone` | drop, Release | `writer_is_gone`, Acquire | its last publish is seen |
 //! | `receiver_gone` | drop, Release | `reader_is_gone`, Acquire | what it did last is seen |
-//! | `parked` | `ring`, Release swap | `awake`, Acquire swap | a woken owner sees for what |
+//! | `parked` | `ring`, fence and swap | `awake`, Acquire swap | a woken owner sees for what |
 //! | count of `Arc` | drop, Release | last drop, Acquire | both ends are done with the slots |
 //!
 //! Two SeqCst fences face each other: `Doorbell::ring` has one between the message and its look at

@@ -190,7 +190,8 @@ impl Shard {
             } => self.link_down(link, peer, &reason, sent),
             Event::Misrouted { shard, datagram } => {
                 self.counters().misrouted.add(1);
-                self.push(shard, Envelope::Datagram(datagram));
+                // Without room it is lost, as datagrams may be: its sender sends it again.
+                drop(self.try_push(shard, Envelope::Datagram(datagram)));
             }
             // The transport may learn to tell more; what it tells now is all above.
             _ => {}
@@ -244,7 +245,15 @@ impl Shard {
         let hop = route(&self.node.view, self.me, letter.id.kind, letter.hash);
         match hop {
             Some(Hop::Here) => self.deliver(letter),
-            Some(Hop::Lane(shard)) => self.push(shard, Envelope::Letter(letter)),
+            Some(Hop::Lane(shard)) => {
+                if let Err(Envelope::Letter(letter)) =
+                    self.try_push(shard, Envelope::Letter(letter))
+                {
+                    let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
+                    cell.drop_for(Reason::LaneFull);
+                    self.reply(letter.reply, Err((Status::Busy, String::new())));
+                }
+            }
             Some(Hop::Link { .. }) | None => {
                 let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
                 self.answer(&cell, letter.reply, Err((Status::NotOwner, String::new())));
