@@ -171,9 +171,7 @@ impl Reader {
             self.block.extend_from_slice(chunk);
             return Ok(None);
         }
-        // Room for whatever else this chunk completes, so that one allocation serves all.
-        let more = if self.block.len() < SHARED { SHARED } else { 0 };
-        self.block.reserve_exact(chunk.len().min(missing + more));
+        self.block.reserve_exact(missing);
         let (part, rest) = chunk.split_at(missing);
         self.block.extend_from_slice(part);
         self.layout = None;
