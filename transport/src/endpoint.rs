@@ -17,7 +17,7 @@
 use std::{collections::VecDeque, net::SocketAddr, ops::Range, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
-use quinn_proto::{TransportConfig, VarInt};
+use quinn_proto::{ServerConfig, TransportConfig, VarInt};
 use rkyv::util::AlignedVec;
 use slab::Slab;
 use teff_wire::{
@@ -30,7 +30,7 @@ use crate::{
     event::{Event, LinkId},
     link::{Link, Phase, greeting::Target},
     name::node_name,
-    settings::Settings,
+    settings::{ByPath, Settings},
     socket::{Batch, Socket},
 };
 
@@ -45,8 +45,9 @@ pub struct Endpoint {
     shard: ShardId,
     socket: Socket,
     quic: quinn_proto::Endpoint,
-    /// QUIC parameters of links that this endpoint dials.
-    dialling: Arc<TransportConfig>,
+    /// QUIC parameters of links that this endpoint dials, and of those that it accepts.
+    dialling: ByPath<TransportConfig>,
+    accepting: ByPath<ServerConfig>,
     kinds: Vec<KindOffer>,
     /// How often `kinds` were announced.
     announced: u64,
@@ -110,9 +111,10 @@ impl Endpoint {
         if shard.0 >= shards {
             return Err(EndpointError::NoSuchShard { shard, shards });
         }
+        let accepting = settings.server();
         let quic = quinn_proto::Endpoint::new(
             Arc::new(settings.endpoint(shard)),
-            Some(Arc::new(settings.server())),
+            Some(Arc::clone(&accepting.network)),
             !socket.may_fragment(),
             None,
         );
@@ -121,6 +123,7 @@ impl Endpoint {
             socket,
             quic,
             dialling: settings.dialling(),
+            accepting,
             kinds: settings.kinds().to_vec(),
             announced: 0,
             settings,
@@ -199,7 +202,7 @@ impl Endpoint {
         let Some(address) = self.reachable(address) else {
             return self.stillborn(peer, LinkError::InvalidAddress);
         };
-        let config = self.settings.client(shard, &self.dialling);
+        let config = self.settings.client(shard, self.dialling.to(address));
         let name = node_name(&self.settings.local().cluster, peer);
         match self.quic.connect(now, config, address, &name) {
             Ok(connection) => {

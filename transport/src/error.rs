@@ -89,6 +89,8 @@ pub enum Refusal {
     WrongName,
     /// The other end of the connection is not a Teff node.
     NotTeff,
+    /// No cipher suite is permitted by both nodes.
+    CipherSuites,
     /// The major protocol versions differ.
     Version,
     /// The nodes belong to different clusters.
@@ -114,13 +116,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::WrongAuthority,
         Self::NoCertificate,
         Self::CertificateExpired,
         Self::BadCertificate,
         Self::WrongName,
         Self::NotTeff,
+        Self::CipherSuites,
         Self::Version,
         Self::Cluster,
         Self::Identity,
@@ -155,7 +158,8 @@ impl Refusal {
             | Self::CertificateExpired
             | Self::BadCertificate
             | Self::WrongName
-            | Self::NotTeff => CloseCode::Identity,
+            | Self::NotTeff
+            | Self::CipherSuites => CloseCode::Identity,
         }
     }
 
@@ -185,6 +189,7 @@ impl Refusal {
                  check the address"
             }
             Self::NotTeff => "the peer is not a Teff node: check the address",
+            Self::CipherSuites => "the peer permits no cipher suite that this node permits",
             Self::Version => "the peer speaks another protocol version: update the older node",
             Self::Cluster => "the peer belongs to another cluster: check addresses and names",
             Self::Identity => {
@@ -226,6 +231,7 @@ impl Refusal {
                  check the address it has"
             }
             Self::NotTeff => "the peer does not speak Teff: check the address",
+            Self::CipherSuites => "this node permits no cipher suite that the peer permits",
             Self::Version => "the peer needs another protocol version: update the older node",
             Self::Cluster => "the peer belongs to another cluster: check addresses and names",
             Self::Identity => {

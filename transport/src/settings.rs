@@ -4,7 +4,7 @@
 //! Settings are made once per start of a node and shared by its shards. The token key is shared,
 //! because a dialler may come back to another shard; the reset key survives restarts.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn_proto::{
     ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, NoneTokenLog, NoneTokenStore,
@@ -15,7 +15,7 @@ use teff_wire::{Hello, Incarnation, KindOffer, NodeId, ShardId, Version};
 
 use crate::{
     identity::Identity,
-    limits::{INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, Limits, MAX_INCOMING},
+    limits::{INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, LOOPBACK_DATAGRAM, Limits, MAX_INCOMING},
     name::ClusterName,
     steering::{ShardCids, first_cid},
     tls::{CipherSuite, Tls},
@@ -216,7 +216,8 @@ impl Settings {
             .cid_generator(move || Box::new(ShardCids::new(shard, shards)))
             .supported_versions(vec![QUIC_VERSION])
             // Noise with the wrong fixed bit is dropped at its first byte.
-            .grease_quic_bit(false);
+            .grease_quic_bit(false)
+            .min_reset_interval(RESET_INTERVAL);
         config
             .max_udp_payload_size(MAX_UDP_PAYLOAD)
             .expect("the largest payload of UDP is within QUIC's range");
@@ -224,27 +225,29 @@ impl Settings {
     }
 
     /// The QUIC configuration of connections that peers dial.
-    pub(crate) fn server(&self) -> ServerConfig {
-        let mut config = ServerConfig::new(
-            Arc::clone(&self.tls.server) as _,
-            Arc::clone(&self.token_key) as _,
-        );
-        let mut tokens = ValidationTokenConfig::default();
-        tokens.sent(0).log(Arc::new(NoneTokenLog));
+    pub(crate) fn server(&self) -> ByPath<ServerConfig> {
         // The dialler opens the one stream of a link.
-        config
-            .transport_config(Arc::new(self.transport(1)))
-            .validation_token_config(tokens)
-            .migration(false)
-            .max_incoming(MAX_INCOMING)
-            .incoming_buffer_size(INCOMING_BUFFER)
-            .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
-        config
+        self.by_path(1, |transport| {
+            let mut config = ServerConfig::new(
+                Arc::clone(&self.tls.server) as _,
+                Arc::clone(&self.token_key) as _,
+            );
+            let mut tokens = ValidationTokenConfig::default();
+            tokens.sent(0).log(Arc::new(NoneTokenLog));
+            config
+                .transport_config(Arc::new(transport))
+                .validation_token_config(tokens)
+                .migration(false)
+                .max_incoming(MAX_INCOMING)
+                .incoming_buffer_size(INCOMING_BUFFER)
+                .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
+            config
+        })
     }
 
-    /// The QUIC parameters of connections that this node dials, for all of them.
-    pub(crate) fn dialling(&self) -> Arc<TransportConfig> {
-        Arc::new(self.transport(0))
+    /// The QUIC parameters of connections that this node dials.
+    pub(crate) fn dialling(&self) -> ByPath<TransportConfig> {
+        self.by_path(0, |transport| transport)
     }
 
     /// The QUIC configuration of one connection that this node dials.
@@ -258,11 +261,19 @@ impl Settings {
         config
     }
 
-    fn transport(&self, peer_opens: u32) -> TransportConfig {
+    fn by_path<T>(&self, peer_opens: u32, make: impl Fn(TransportConfig) -> T) -> ByPath<T> {
+        let make = |max_datagram| Arc::new(make(self.transport(peer_opens, max_datagram)));
+        ByPath {
+            network: make(self.limits.max_datagram),
+            loopback: make(LOOPBACK_DATAGRAM),
+        }
+    }
+
+    fn transport(&self, peer_opens: u32, max_datagram: u16) -> TransportConfig {
         let limits = &self.limits;
         let idle = IdleTimeout::try_from(limits.idle).expect("the limit is at most an hour");
         let mut discovery = MtuDiscoveryConfig::default();
-        discovery.upper_bound(limits.max_datagram);
+        discovery.upper_bound(max_datagram);
         let mut config = TransportConfig::default();
         config
             .max_concurrent_bidi_streams(VarInt::from_u32(peer_opens))
@@ -280,6 +291,24 @@ impl Settings {
     }
 }
 
+/// One value for peers elsewhere and one for peers on this machine.
+#[derive(Debug)]
+pub(crate) struct ByPath<T> {
+    pub(crate) network: Arc<T>,
+    pub(crate) loopback: Arc<T>,
+}
+
+impl<T> ByPath<T> {
+    /// The value for a peer at this address.
+    pub(crate) fn to(&self, address: SocketAddr) -> &Arc<T> {
+        if address.ip().to_canonical().is_loopback() {
+            &self.loopback
+        } else {
+            &self.network
+        }
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
@@ -292,6 +321,10 @@ impl fmt::Debug for Settings {
 
 /// What can be received: whatever UDP can carry. What is sent is bounded by `max_datagram`.
 const MAX_UDP_PAYLOAD: u16 = 65_527;
+
+/// How often a packet of an unknown connection is answered at most. After a restart every link of
+/// the old process wants an answer; at less than 100 bytes each, 1000 per second are no burden.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// QUIC version 1, RFC 9000. Others are answered with it.
 const QUIC_VERSION: u32 = 1;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, Tls13CipherSuite,
     client::Resumption,
     crypto::{CryptoProvider, ring as provider},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
@@ -72,7 +72,7 @@ impl Tls {
         // The first packets of a connection are protected by a suite that QUIC prescribes,
         // whatever is permitted afterwards.
         let initial = provider::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
-        let initial = initial.and_then(|suite| suite.quic_suite());
+        let initial = initial.and_then(Tls13CipherSuite::quic_suite);
         let initial = initial.ok_or("ring has no AES-128-GCM for QUIC")?;
         let client = QuicClientConfig::with_initial(Arc::new(client), initial);
         let server = QuicServerConfig::with_initial(Arc::new(server), initial);

@@ -236,7 +236,7 @@ fn an_acknowledgement_of_frames_that_were_never_sent() {
 fn kinds_that_make_no_sense() {
     let (world, good, mut peer) = greeted();
     peer.write(&frame(&Header::new(FrameType::Kinds), |out| {
-        out.extend_from_slice(b"kinds")
+        out.extend_from_slice(b"kinds");
     }));
     costs_the_link((world, good, peer));
 }

@@ -10,7 +10,7 @@ use common::{
     raw::{self, RawPeer},
 };
 use teff_transport::{
-    ClusterName, Event, Identity, LinkError, Party, Refusal,
+    CipherSuite, ClusterName, Event, Identity, LinkError, Party, Refusal,
     authority::{Authority, Request},
     node_name,
 };
@@ -309,6 +309,27 @@ fn nothing_of_a_dialler_is_read_before_its_certificate_is_checked() {
             .any(|event| matches!(event, Event::Up { .. }))
     );
     assert!(stranger.received.is_empty());
+}
+
+#[test]
+fn nodes_without_a_common_cipher_suite() {
+    let mut strict = world(|_, a, b| {
+        a.suites = vec![CipherSuite::Aes256Gcm];
+        b.suites = vec![CipherSuite::ChaCha20Poly1305];
+    });
+    strict.dial((A, 0), (B, 0));
+    // The acceptor finds that in the very first packet: no link was made for it.
+    let down = strict.down(A, 0);
+    assert_eq!(down.reason, refused(Party::Peer, Refusal::CipherSuites));
+    assert!(strict.endpoint(B, 0).is_idle());
+
+    for suite in [CipherSuite::Aes256Gcm, CipherSuite::ChaCha20Poly1305] {
+        let mut agreed = world(|_, a, b| {
+            a.suites = vec![CipherSuite::Aes128Gcm, suite];
+            b.suites = vec![suite];
+        });
+        agreed.link((A, 0), (B, 0));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Instant,
 };
 
@@ -198,9 +199,10 @@ impl Endpoint {
     }
 
     fn accept(&mut self, now: Instant, incoming: Incoming) {
+        let config = Some(Arc::clone(self.accepting.to(incoming.remote_address())));
         let accepted = catch_unwind(AssertUnwindSafe(|| {
             self.quic
-                .accept(incoming, now, &mut self.answer, None)
+                .accept(incoming, now, &mut self.answer, config)
                 .map_err(Box::new)
         }));
         match accepted {

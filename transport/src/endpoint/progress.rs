@@ -31,17 +31,27 @@ impl Endpoint {
                 continue;
             }
             let slot = *self.readable.front()? as usize;
-            if !self
-                .links
-                .get(slot)
-                .is_some_and(|link| link.queued.readable)
-            {
+            let Some(link) = self.links.get_mut(slot).filter(|link| link.queued.readable) else {
                 self.readable.pop_front();
                 continue;
+            };
+            // Frames that were read already need nothing of QUIC, so they go the short way.
+            if link.phase == Phase::Up
+                && let Some(frame) = link.inbox.next()
+            {
+                if frame.header.frame.is_data() {
+                    return Some(self.take_in(slot, frame));
+                }
+                match self.take_control(slot, &frame) {
+                    Ok(None) => {}
+                    Ok(event) => return event,
+                    Err(refused) => {
+                        self.guarded(slot, |this, slot| this.refuse(slot, refused));
+                    }
+                }
+                continue;
             }
-            if let Some(Some(event)) = self.guarded(slot, Self::read) {
-                return Some(event);
-            }
+            self.guarded(slot, Self::read);
         }
     }
 
@@ -127,46 +137,38 @@ impl Endpoint {
         }
     }
 
-    /// The next event of the link whose turn it is. `None` when its turn is over.
-    fn read(&mut self, slot: usize) -> Option<Event> {
+    /// Reads from the link whose turn it is, until it has frames or something to say.
+    fn read(&mut self, slot: usize) {
         loop {
-            let phase = self.links[slot].phase;
-            if phase == Phase::Ended {
-                return self.dry(slot);
-            }
-            if phase == Phase::Greeting && self.greet(slot) {
-                return None;
-            }
-            if phase == Phase::Up
-                && let Some(frame) = self.links[slot].inbox.next()
-            {
-                match self.take_in(slot, frame) {
-                    Ok(Some(event)) => return Some(event),
-                    Ok(None) => continue,
-                    Err(refused) => {
-                        self.refuse(slot, refused);
-                        return None;
+            match self.links[slot].phase {
+                Phase::Ended => return self.dry(slot),
+                Phase::Greeting => {
+                    if self.greet(slot) {
+                        return;
                     }
                 }
+                Phase::Handshaking | Phase::Up => {}
             }
             match self.links[slot].pull() {
-                Pull::Some => self.mark_dirty(slot),
-                Pull::NextTurn => {
-                    self.readable.rotate_left(1);
-                    return None;
+                Pull::Some => {
+                    self.mark_dirty(slot);
+                    if self.links[slot].phase == Phase::Up {
+                        return;
+                    }
                 }
+                Pull::NextTurn => return self.readable.rotate_left(1),
                 Pull::Empty => return self.dry(slot),
             }
         }
     }
 
     /// Nothing more can be read from a link for now.
-    fn dry(&mut self, slot: usize) -> Option<Event> {
+    fn dry(&mut self, slot: usize) {
         self.readable.pop_front();
         let link = &mut self.links[slot];
         link.queued.readable = false;
         if link.phase == Phase::Ended {
-            return None;
+            return;
         }
         if let Some((reason, detail)) = link.lost.take() {
             self.end(slot, reason, detail);
@@ -180,7 +182,6 @@ impl Endpoint {
                 },
             );
         }
-        None
     }
 
     /// Looks for the peer's hello in what was read. Whether the link came up or ended by it.
@@ -264,21 +265,25 @@ impl Endpoint {
         });
     }
 
-    /// Sorts a frame of a link that is up.
-    fn take_in(&mut self, slot: usize, frame: Frame) -> Result<Option<Event>, Refused> {
+    /// Hands out a data frame.
+    fn take_in(&mut self, slot: usize, frame: Frame) -> Event {
+        let link = &mut self.links[slot];
+        let id = link.id;
+        if let Some(due) = link.inbox.take_in(self.now) {
+            self.wake_at(Some(due));
+        }
+        self.counters.frames_in += 1;
+        Event::Frame { link: id, frame }
+    }
+
+    /// Does what a frame of the link itself says.
+    fn take_control(&mut self, slot: usize, frame: &Frame) -> Result<Option<Event>, Refused> {
         let link = &mut self.links[slot];
         let malformed = |detail| Refused {
             refusal: Refusal::Malformed,
             detail,
         };
         match frame.header.frame {
-            FrameType::Tell | FrameType::Call | FrameType::Reply => {
-                link.inbox.take_in(self.now);
-                let (id, due) = (link.id, link.inbox.ack_due());
-                self.counters.frames_in += 1;
-                self.wake_at(due);
-                Ok(Some(Event::Frame { link: id, frame }))
-            }
             FrameType::Ack if link.outbox.acknowledged(frame.header.number) => Ok(None),
             FrameType::Ack => {
                 let detail = format!("{} frames cannot be acknowledged", frame.header.number);
@@ -291,7 +296,7 @@ impl Endpoint {
                     kinds,
                 }))
             }
-            FrameType::Hello => Err(malformed("a second hello".to_owned())),
+            kind => Err(malformed(format!("a {kind} frame out of place"))),
         }
     }
 }

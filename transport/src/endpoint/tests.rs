@@ -214,3 +214,11 @@ fn time_that_goes_backwards_does_no_harm() {
         index == 1 && matches!(event, Event::Down { sent, .. } if sent == Sent::default())
     });
 }
+
+#[test]
+fn an_endpoint_can_be_made_on_one_thread_and_driven_on_another() {
+    fn is_send<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    is_send::<Endpoint>();
+    is_shared::<Settings>();
+}

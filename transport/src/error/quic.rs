@@ -85,8 +85,10 @@ fn transport(code: TransportErrorCode, detail: &str, by: Party, about: Circumsta
 /// What a TLS alert (RFC 8446, 6.2) says about the certificate or the peer.
 fn refusal_of_alert(alert: u8, checked_by_dialler: bool) -> Option<Refusal> {
     Some(match alert {
-        // handshake_failure, protocol_version, no_application_protocol
-        40 | 70 | 120 => Refusal::NotTeff,
+        // handshake_failure
+        40 => Refusal::CipherSuites,
+        // protocol_version, no_application_protocol
+        70 | 120 => Refusal::NotTeff,
         // bad_certificate: only the dialler checks the name, and its own authority does not issue
         // certificates that cannot be parsed.
         42 if checked_by_dialler => Refusal::WrongName,

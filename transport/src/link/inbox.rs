@@ -109,12 +109,15 @@ impl Inbox {
         }
     }
 
-    /// Counts a data frame that the application took.
-    pub(crate) fn take_in(&mut self, now: Instant) {
+    /// Counts a data frame that the application took. When an acknowledgement will be due, if
+    /// none was before.
+    pub(crate) fn take_in(&mut self, now: Instant) -> Option<Instant> {
         self.taken_in += 1;
-        if self.ack_due.is_none() {
-            self.ack_due = Some(now + ACK_AFTER);
+        if self.ack_due.is_some() {
+            return None;
         }
+        self.ack_due = Some(now + ACK_AFTER);
+        self.ack_due
     }
 
     /// When the oldest unacknowledged frame has to be acknowledged.

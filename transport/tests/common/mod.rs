@@ -17,8 +17,8 @@ use std::{
 
 use rkyv::util::AlignedVec;
 use teff_transport::{
-    ClusterName, Endpoint, Event, Identity, Limits, LinkError, LinkId, Listener, LocalNode, Sent,
-    Settings, Socket, authority::Authority,
+    CipherSuite, ClusterName, Endpoint, Event, Identity, Limits, LinkError, LinkId, Listener,
+    LocalNode, Sent, Settings, Socket, authority::Authority,
 };
 use teff_wire::{
     Frame, Header, Hello, Incarnation, Key, KindId, KindOffer, MethodId, NodeId, ShardId, Version,
@@ -50,6 +50,7 @@ pub struct Plan {
     pub limits: Limits,
     pub version: Version,
     pub kinds: Vec<KindOffer>,
+    pub suites: Vec<CipherSuite>,
 }
 
 impl Plan {
@@ -65,6 +66,7 @@ impl Plan {
             limits: Limits::default(),
             version: Version::CURRENT,
             kinds: Vec::new(),
+            suites: CipherSuite::DEFAULT.to_vec(),
         }
     }
 
@@ -90,6 +92,8 @@ impl Plan {
         let settings = Settings::new(local, &self.identity, move |node| members.contains(&node))
             .unwrap()
             .with_limits(self.limits)
+            .unwrap()
+            .with_cipher_suites(&self.identity, &self.suites)
             .unwrap()
             .with_kinds(self.kinds)
             .unwrap()
@@ -169,7 +173,7 @@ impl World {
     /// A node whose shards hold each other's sockets, so that every datagram goes astray.
     pub fn add_swapped(&mut self, plan: Plan) -> usize {
         let node = self.build(plan, (Ipv4Addr::LOCALHOST, 0).into(), |sockets| {
-            sockets.reverse()
+            sockets.reverse();
         });
         self.nodes.push(node);
         self.nodes.len() - 1

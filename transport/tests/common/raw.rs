@@ -66,7 +66,7 @@ pub fn hello(node: NodeId) -> Hello {
 /// A hello as the bytes of its frame.
 pub fn hello_frame(hello: &Hello) -> Vec<u8> {
     frame(&Header::new(FrameType::Hello), |out| {
-        hello.encode(out).unwrap()
+        hello.encode(out).unwrap();
     })
 }
 
