@@ -1,4 +1,5 @@
 //! Starting and stopping: all mistakes at once, what was accepted is finished.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 mod cluster;
 

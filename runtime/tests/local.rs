@@ -1,4 +1,5 @@
 //! Grains on one node: calls, tells, threads, executors, errors.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Nodes in processes of their own, started from a spec file; one is killed.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

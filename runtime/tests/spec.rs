@@ -1,5 +1,6 @@
 //! Nodes from a spec: every mistake at once, certificates as text, permitted ciphers, no network
 //! for a node alone.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 mod cluster;
 

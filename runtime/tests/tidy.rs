@@ -1,4 +1,5 @@
 //! The style of the whole tree, as a test: what a reviewer should not have to look for.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

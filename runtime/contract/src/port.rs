@@ -65,10 +65,6 @@ pub trait Port: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`TellError`], with the message when there was merely no room for it.
-    #[allow(
-        clippy::result_large_err,
-        reason = "a refused message moves back, it is not boxed"
-    )]
     fn tell(&self, message: Outgoing) -> Result<(), (TellError, Option<Outgoing>)>;
 
     /// Asks to be woken when there may be room again.

@@ -225,10 +225,6 @@ impl<R: Message> Future for Call<'_, R> {
 impl Unsent {
     /// Makes the call. Without room it asks to be woken and comes back; after its deadline it
     /// gives up.
-    #[allow(
-        clippy::result_large_err,
-        reason = "a refused message moves back, it is not boxed"
-    )]
     fn send(mut self, port: &dyn Port, cx: &mut Context<'_>) -> Result<Pending, Self> {
         match port.call(self.message, self.timeout) {
             Pending::NoRoom(message) => self.message = message,

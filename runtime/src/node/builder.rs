@@ -73,14 +73,14 @@ impl Builder {
     /// members given, the default is this node's own address among them.
     pub fn listen(self, address: impl Into<String>) -> Self {
         self.in_cluster("listen", |cluster| {
-            cluster.listen = Some(Listen::At(address.into()))
+            cluster.listen = Some(Listen::At(address.into()));
         })
     }
 
     /// Listens on a port that was taken before, so that its number could be told to others.
     pub fn listener(self, listener: Listener) -> Self {
         self.in_cluster("listener", |cluster| {
-            cluster.listen = Some(Listen::On(listener))
+            cluster.listen = Some(Listen::On(listener));
         })
     }
 

@@ -290,7 +290,7 @@ impl Shard {
                 .links
                 .borrow()
                 .as_ref()
-                .is_none_or(|links| links.is_at_rest())
+                .is_none_or(super::links::Links::is_at_rest)
     }
 
     fn host(&self, kind: teff_contract::Kind) {
@@ -330,7 +330,7 @@ impl Shard {
             .links
             .borrow_mut()
             .as_mut()
-            .map(|links| links.take_waiting());
+            .map(super::links::Links::take_waiting);
         for parcel in waiting.into_iter().flatten() {
             self.undeliverable(parcel, teff_contract::TellError::ShuttingDown);
         }

@@ -28,6 +28,9 @@ struct Stage {
     kind: Arc<KindCell>,
 }
 
+/// A new activation and the counters of its kind.
+type Made = (Box<dyn Activation>, Arc<KindCell>);
+
 impl Shard {
     /// Gives a letter to its grain, which is activated if need be.
     pub(crate) fn deliver(self: &Rc<Self>, letter: Letter) {
@@ -81,7 +84,7 @@ impl Shard {
     }
 
     /// Runs the kind's factory.
-    fn make(&self, ctx: &Ctx) -> Result<(Box<dyn Activation>, Arc<KindCell>), (Status, String)> {
+    fn make(&self, ctx: &Ctx) -> Result<Made, (Status, String)> {
         let kinds = self.kinds.borrow();
         let Some((kind, cell)) = kinds.hosted(ctx.id().kind) else {
             return Err((Status::UnknownKind, String::new()));

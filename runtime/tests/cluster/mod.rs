@@ -1,4 +1,5 @@
 //! Several nodes in one process, on 127.0.0.1 with ports that the kernel picks.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
