@@ -27,8 +27,8 @@ pub(crate) fn of(name: &str) -> Cow<'_, str> {
 }
 
 /// The name, if its key does not say it.
-pub(crate) fn unsaid(name: &str, key: &Cow<'_, str>) -> Option<String> {
-    matches!(key, Cow::Owned(_)).then(|| name.to_owned())
+pub(crate) fn unsaid(name: &str, key: &str) -> Option<String> {
+    (name != key).then(|| name.to_owned())
 }
 
 #[cfg(test)]

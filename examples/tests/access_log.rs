@@ -1,5 +1,7 @@
 //! `access_log` counts what is in the log, whatever the nodes and shards, and loses nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
+
 mod common;
 
 use std::collections::{BTreeMap, HashMap};
@@ -194,8 +196,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn no_process_outlives_the_program() {
-    let mut program = start(&mut access_log("--processes --nodes 2 -"));
-    let nodes = children_that_run(&program);
+    let (mut program, nodes) = start_on_a_log_without_end();
     program.kill().unwrap();
     program.wait().unwrap();
     let gone = within(PATIENCE, || nodes.iter().all(|node| !is_running(*node)));
@@ -204,8 +205,7 @@ fn no_process_outlives_the_program() {
 
 #[test]
 fn the_death_of_a_node_is_a_failure_and_not_a_wait() {
-    let mut program = start(&mut access_log("--processes --nodes 2 -"));
-    let nodes = children_that_run(&program);
+    let (mut program, nodes) = start_on_a_log_without_end();
     let killed = Command::new("kill")
         .args(["-9", &nodes[0].to_string()])
         .status()
@@ -366,8 +366,16 @@ fn report(mut program: Command, input: &[u8]) -> (Value, String) {
     )
 }
 
-/// The two nodes that a program has started, once they run.
-fn children_that_run(program: &Child) -> Vec<u32> {
+/// A program that has read a line and waits for more, and its two nodes.
+fn start_on_a_log_without_end() -> (Child, Vec<u32>) {
+    let mut program = start(&mut access_log("--processes --nodes 2 -"));
+    // It starts nothing before there is something to read.
+    program
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(&SAMPLE[..200])
+        .unwrap();
     let mut nodes = Vec::new();
     let started = within(PATIENCE, || {
         nodes = children(program.id());
@@ -375,7 +383,7 @@ fn children_that_run(program: &Child) -> Vec<u32> {
         nodes.len() == 2 && nodes.iter().all(|node| threads(*node) > 1)
     });
     assert!(started, "the program has started {nodes:?}");
-    nodes
+    (program, nodes)
 }
 
 fn children(parent: u32) -> Vec<u32> {

@@ -8,17 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long any program here may take, on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a program that has ended has left.
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// An example, which cargo builds together with the tests of its package.
-pub fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let test = env::current_exe().unwrap();
     let build: PathBuf = test.ancestors().nth(2).unwrap().into();
     let program = build.join("examples").join(name);
@@ -31,7 +31,7 @@ pub fn example(name: &str) -> Command {
 }
 
 /// Waits until a program ends. Its output must be piped, and is read meanwhile.
-pub fn end(mut child: Child) -> Ended {
+pub(crate) fn end(mut child: Child) -> Ended {
     let mut stdout = child.stdout.take().unwrap();
     let mut stderr = child.stderr.take().unwrap();
     let stdout = thread::spawn(move || {
@@ -66,7 +66,7 @@ pub fn end(mut child: Child) -> Ended {
 }
 
 /// Whether something comes true in time.
-pub fn within(time: Duration, mut is_true: impl FnMut() -> bool) -> bool {
+pub(crate) fn within(time: Duration, mut is_true: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
         if is_true() {
