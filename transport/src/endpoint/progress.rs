@@ -42,12 +42,14 @@ impl Endpoint {
                 if frame.header.frame.is_data() {
                     return Some(self.take_in(slot, frame));
                 }
-                match self.take_control(slot, &frame) {
-                    Ok(None) => {}
-                    Ok(event) => return event,
-                    Err(refused) => {
-                        self.guarded(slot, |this, slot| this.refuse(slot, refused));
-                    }
+                let done = self.guarded(slot, |this, slot| {
+                    this.take_control(slot, &frame).unwrap_or_else(|refused| {
+                        this.refuse(slot, refused);
+                        None
+                    })
+                });
+                if let Some(event) = done.flatten() {
+                    return Some(event);
                 }
                 continue;
             }
