@@ -10,7 +10,8 @@
 //! least two words, separated by one space each; the second is the path, as written and with its
 //! query. The status has three digits; `bytes` is a number, or `-` for none.
 //!
-//! A line that is anything else is not in the format: there is no guessing.
+//! Servers cut lines that are too long for them, which takes the end of the agent, so its closing
+//! quote may be missing. A line that is anything else is not in the format: there is no guessing.
 
 /// What a line says that this program counts.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,8 +45,12 @@ impl<'a> Entry<'a> {
         let bytes = if bytes == "-" { 0 } else { number(bytes)? };
         if let Some(rest) = rest {
             let (_referer, rest) = quoted(rest)?;
-            let (_agent, rest) = quoted(rest.strip_prefix(' ')?)?;
-            if !rest.is_empty() {
+            let agent = rest.strip_prefix(' ')?;
+            let cut_off = agent.starts_with('"') && quoted(agent).is_none();
+            if cut_off && agent.ends_with('\r') {
+                return None;
+            }
+            if !cut_off && !quoted(agent)?.1.is_empty() {
                 return None;
             }
         }
@@ -165,6 +170,11 @@ mod tests {
                 "192.0.2.1 - - [t] \"G /gr\u{fc}n H\" 200 5",
                 entry("192.0.2.1", "/gr\u{fc}n", 200, 5),
             ),
+            // The server has cut the line.
+            (
+                r#"192.0.2.1 - - [t] "G / H" 200 5 "a" "b"#,
+                entry("192.0.2.1", "/", 200, 5),
+            ),
             (
                 r#"192.0.2.1 - - [t] "G / H" 007 00"#,
                 entry("192.0.2.1", "/", 7, 0),
@@ -219,7 +229,7 @@ mod tests {
             r#"192.0.2.1 - - [t] "G / H 200 5"#,
             r#"192.0.2.1 - - [t] "G / H\" 200 5"#,
             r#"192.0.2.1 - - [t] "G / H"x 200 5"#,
-            r#"192.0.2.1 - - [t] "G / H" 200 5 "a" "b"#,
+            "192.0.2.1 - - [t] \"G / H\" 200 5 \"a\" \"b\r",
             r#"192.0.2.1 - - [t] "G / H" 200 5 "a"b" "c""#,
             r#"192.0.2.1 - - [t] "G / H" 200 5 "a" "b" "c""#,
             // More space than there should be.
