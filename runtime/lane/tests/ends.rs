@@ -128,6 +128,28 @@ fn a_drain_takes_no_more_than_asked() {
 }
 
 #[test]
+fn a_drain_takes_what_was_there_at_its_start_and_hands_the_slots_back_at_its_end() {
+    let (mut sender, mut receiver) = lane(4);
+    for value in 0..3 {
+        sender.try_push(value).unwrap();
+    }
+    sender.publish();
+    let taken = receiver.drain(usize::MAX, |value| {
+        assert_eq!(
+            sender.free(),
+            usize::from(value == 0),
+            "a slot came back during the drain"
+        );
+        if value == 0 {
+            sender.try_push(3).unwrap();
+            sender.publish();
+        }
+    });
+    assert_eq!(taken, 3);
+    assert_eq!((sender.free(), receiver.len()), (3, 1));
+}
+
+#[test]
 fn a_doorbell_wakes_once_per_park_and_not_at_all_when_awake() {
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
