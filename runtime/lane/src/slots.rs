@@ -269,3 +269,72 @@ impl<T> Drop for Leftovers<'_, T> {
         self.drop_all();
     }
 }
+
+/// The ends never do what these tests do: the halves are safe even so.
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn filled(values: usize) -> (Arc<()>, WriteHalf<Arc<()>>, ReadHalf<Arc<()>>) {
+        let value = Arc::new(());
+        let (mut writer, mut reader) = halves(Capacity::at_least(4));
+        for _ in 0..values {
+            writer.write(Arc::clone(&value));
+        }
+        writer.publish();
+        reader.refresh();
+        (value, writer, reader)
+    }
+
+    #[test]
+    fn values_taken_but_not_released_are_not_dropped_again() {
+        let (value, writer, mut reader) = filled(3);
+        let taken = [reader.take(), reader.take()];
+        drop(reader);
+        drop(writer);
+        assert_eq!(
+            Arc::strong_count(&value),
+            3,
+            "the two taken and the original"
+        );
+        drop(taken);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn values_written_but_not_published_are_dropped() {
+        let (value, mut writer, reader) = filled(1);
+        writer.write(Arc::clone(&value));
+        drop(reader);
+        drop(writer);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn nothing_is_taken_that_was_not_looked_up() {
+        let (value, mut writer, mut reader) = filled(1);
+        writer.write(value);
+        assert!(reader.take().is_some());
+        assert!(reader.take().is_none(), "not published");
+        writer.publish();
+        assert!(reader.take().is_none(), "not looked up");
+        reader.refresh();
+        assert!(reader.take().is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "without room")]
+    fn a_value_without_room_is_not_written() {
+        let (value, mut writer, _reader) = filled(4);
+        writer.write(value);
+    }
+
+    #[test]
+    #[should_panic(expected = "without room")]
+    fn a_slot_is_not_refilled_before_it_is_released_and_looked_up() {
+        let (value, mut writer, mut reader) = filled(4);
+        assert!(reader.take().is_some());
+        writer.refresh();
+        writer.write(value);
+    }
+}
