@@ -112,9 +112,9 @@ impl Doorbell {
     /// Tells ringers that the owner is awake again, for whatever reason. The owner then sees
     /// everything that was published before the ring that woke it.
     pub fn awake(&self) {
-        // Acquire pairs with the fence in `ring` and the swap in `wake_owner` after it, for the case
-        // that the owner's way of sleeping orders nothing by itself. What this swap misses, the
-        // fence of the next `park` catches.
+        // Acquire pairs with the fence in `ring` and the swap in `wake_owner` after it, in case the
+        // owner's way of sleeping orders nothing by itself. What this swap misses, the fence of the
+        // next `park` catches.
         self.parked.swap(false, Ordering::Acquire);
     }
 
