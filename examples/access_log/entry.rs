@@ -45,12 +45,7 @@ impl<'a> Entry<'a> {
         let bytes = if bytes == "-" { 0 } else { number(bytes)? };
         if let Some(rest) = rest {
             let (_referer, rest) = quoted(rest)?;
-            let agent = rest.strip_prefix(' ')?;
-            let cut_off = agent.starts_with('"') && quoted(agent).is_none();
-            if cut_off && agent.ends_with('\r') {
-                return None;
-            }
-            if !cut_off && !quoted(agent)?.1.is_empty() {
+            if !is_agent(rest.strip_prefix(' ')?) {
                 return None;
             }
         }
@@ -78,6 +73,14 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
         ends
     })?;
     Some((&text[..end], &text[end + 1..]))
+}
+
+/// Whether this is one text in quotes, perhaps without its end.
+fn is_agent(text: &str) -> bool {
+    match quoted(text) {
+        Some((_, rest)) => rest.is_empty(),
+        None => text.starts_with('"') && !text.ends_with('\r'),
+    }
 }
 
 fn path(request: &str) -> Option<&str> {

@@ -58,7 +58,8 @@ The format:
 
   Fields are separated by one space each. A request has at least two words, separated by one space
   each; the second is the path, as written and with its query. The status has three digits; `-` as
-  bytes counts 0. In quotes, a backslash keeps a quote from ending the text.
+  bytes counts 0. In quotes, a backslash keeps a quote from ending the text. The closing quote of
+  the agent may be missing: servers cut lines that are too long for them.
 
   Empty lines are no lines. A line that is not in the format is counted as unparsable and nothing
   else. So are lines that are not UTF-8, that have more than 1 MiB, or that end in CR LF.

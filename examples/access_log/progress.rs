@@ -47,7 +47,7 @@ impl Drop for Progress {
     }
 }
 
-const BAR: &str = "{bar:40} {percent:>3} %  {bytes} of {total_bytes}, {bytes_per_sec}  {msg}";
+const BAR: &str = "{wide_bar} {percent:>3} %  {bytes} of {total_bytes}, {bytes_per_sec}  {msg}";
 const SPINNER: &str = "{spinner} {human_pos} lines, {per_sec}  {msg}";
 
 /// Between two drawings while nothing is reported.

@@ -271,7 +271,8 @@ fn fields(line: &str) -> Option<[String; 4]> {
     }
     let line = line.replace("\\\"", QUOTE);
     let parts: Vec<&str> = line.split('"').collect();
-    if parts.len() != 3 && parts.len() != 7 {
+    // Common, combined, and combined with the end of the agent cut off.
+    if ![3, 7, 6].contains(&parts.len()) {
         return None;
     }
     let client = parts[0].split(' ').next()?;
