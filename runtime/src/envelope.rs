@@ -1,12 +1,16 @@
 //! A message as a value in memory: what lanes, mailboxes and the shard's own queue carry.
 
-use teff_contract::{Arguments, Outcome};
+use teff_contract::{Arguments, Outcome, Refusal};
+use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
 use teff_transport::{Datagram, LinkId};
 use teff_wire::{CallId, GrainId, MethodId, ShardId};
 
-/// What one shard, or a thread outside, hands to a shard.
+use crate::counters::ShardCounters;
+use crate::panics::drop_quietly;
+
+/// What one shard hands to another.
 pub(crate) enum Envelope {
     /// A message whose way is known: the receiving shard owns the grain or has the link to it.
     Letter(Letter),
@@ -18,8 +22,6 @@ pub(crate) enum Envelope {
         number: u64,
         settled: Settled,
     },
-    /// A message from a thread outside the shards, to be counted and routed.
-    Outside(Outside),
     /// A datagram of one of the receiving shard's links, which the kernel gave to another socket.
     Datagram(Datagram),
 }
@@ -39,6 +41,24 @@ pub(crate) struct Letter {
 pub(crate) struct Outside {
     pub message: teff_contract::Outgoing,
     pub call: Option<OutsideCall>,
+}
+
+impl Outside {
+    /// Ends a message that a stopping shard does not take any more: a call learns it; a tell was
+    /// accepted, so it counts as sent and as lost.
+    pub(crate) fn discard(self, counters: &ShardCounters) {
+        let Self { message, call } = self;
+        let cell = counters.kind(message.target.id.kind, message.target.kind);
+        drop_quietly(message);
+        match call {
+            // The receiver may have given up waiting.
+            Some(call) => drop_quietly(call.reply.send(Err(Refusal::ShuttingDown.into()))),
+            None => {
+                cell.sent.add(1);
+                cell.drop_for(Reason::ShuttingDown);
+            }
+        }
+    }
 }
 
 /// What an outside caller waits with.

@@ -182,18 +182,29 @@ pub enum RegisterError {
         /// The one that is there.
         other: &'static str,
     },
-    /// The name is longer than a peer would take it.
-    #[error("the name of a kind has 1 to 256 bytes, {name:?} has not")]
+    /// Peers would not take the name.
+    #[error("the name of a kind has 1 to 256 bytes and no control characters, {name:?} is not so")]
     Name {
         /// The name.
         name: &'static str,
     },
+    /// There are as many kinds as peers can be told of.
+    #[error("a node hosts at most {max} kinds, {name} would be one more")]
+    TooMany {
+        /// The name of the one too many.
+        name: &'static str,
+        /// The most there can be.
+        max: usize,
+    },
+    /// A handler cannot wait for its own shard.
+    #[error("a kind cannot be registered from within a handler, do it from another thread")]
+    OnShard,
     /// The node is stopping.
     #[error("the node is shutting down")]
     ShuttingDown,
 }
 
-/// Why a shutdown was not clean. The node is stopped all the same.
+/// Why a shutdown was not clean.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
@@ -202,6 +213,9 @@ pub enum ShutdownError {
         "after {0:?} something was still under way; it was dropped and counted as `shutting_down`"
     )]
     NotAtRest(Duration),
+    /// A handler cannot wait for its own shard. Nothing was stopped.
+    #[error("a node cannot be shut down from within a handler, do it from another thread")]
+    OnShard,
 }
 
 /// Several errors, each on a line of its own.

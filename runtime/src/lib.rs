@@ -50,6 +50,7 @@
 #![deny(unsafe_code)]
 
 mod probe;
+mod panics;
 mod error;
 mod counters;
 mod envelope;

@@ -28,6 +28,7 @@ use self::port::NodePort;
 use self::spec::Source;
 use crate::counters::Counters;
 use crate::error::{RegisterError, ShutdownError};
+use crate::shard::is_shard_thread;
 use crate::shared::{Command, NodeShared, ShardShared};
 
 pub use self::builder::Builder;
@@ -116,10 +117,16 @@ impl Node {
     ///
     /// [`RegisterError`] when the name is taken by another contract, or the node is stopping.
     pub fn register(&self, kind: Kind) -> Result<(), RegisterError> {
+        if is_shard_thread() {
+            return Err(RegisterError::OnShard);
+        }
         if !self.0.shared.accepting.load(Ordering::Acquire) {
             return Err(RegisterError::ShuttingDown);
         }
-        lock(&self.0.registry).add(&kind)?;
+        // Held until every shard knows, so that two registrations of one name reach all shards in
+        // one order.
+        let mut registry = lock(&self.0.registry);
+        registry.add(&kind)?;
         let known: Vec<_> = self
             .0
             .shared
@@ -185,7 +192,8 @@ impl Node {
     }
 
     /// Finishes what was accepted, then stops: messages from outside are refused at once, queued
-    /// messages run, suspended handlers end, links deliver. Blocks for up to 10 s; see
+    /// messages run, suspended handlers end, links deliver. Tasks that handlers spawned are not
+    /// waited for. Blocks for up to 10 s; see
     /// [`shutdown_within`](Self::shutdown_within). Idempotent.
     ///
     /// # Errors
@@ -195,15 +203,19 @@ impl Node {
         self.shutdown_within(SHUTDOWN_TIME)
     }
 
-    /// As [`shutdown`](Self::shutdown), with this much time. Must not be called on a shard's own
-    /// thread, which it would wait for.
+    /// As [`shutdown`](Self::shutdown), with this much time. After half of it calls and tells of
+    /// peers are refused, so that those do not keep the node alive. A handler that never returns
+    /// cannot be stopped, and is waited for.
     ///
     /// # Errors
     ///
     /// See [`shutdown`](Self::shutdown).
     pub fn shutdown_within(&self, time: Duration) -> Result<(), ShutdownError> {
+        if is_shard_thread() {
+            return Err(ShutdownError::OnShard);
+        }
         self.0.shared.accepting.store(false, Ordering::Release);
-        let clean = self.0.come_to_rest(Instant::now() + time);
+        let clean = self.0.come_to_rest(time);
         self.0.stop();
         if clean {
             Ok(())
@@ -217,7 +229,8 @@ impl Inner {
     /// Waits until no shard has anything to do. Shards pass work to each other, so they must all
     /// have said so, and not have moved in between. What a shard said counts only if it has made a
     /// whole turn since the look before.
-    fn come_to_rest(&self, until: Instant) -> bool {
+    fn come_to_rest(&self, time: Duration) -> bool {
+        let start = Instant::now();
         let shards = &self.shared.shards;
         let mut quiet = 0;
         let mut before = None;
@@ -245,9 +258,13 @@ impl Inner {
             if quiet >= QUIET_LOOKS {
                 return true;
             }
-            if Instant::now() >= until {
+            let passed = start.elapsed();
+            if passed >= time {
                 return false;
             }
+            self.shared
+                .refusing_peers
+                .store(passed >= time / 2, Ordering::Relaxed);
             if looked || before.is_none() {
                 (before, marks) = (crossing, turns);
             }

@@ -23,7 +23,7 @@ pub(crate) mod tasks;
 
 mod calls;
 pub(crate) mod egress;
-pub(crate) mod turn;
+mod turn;
 mod ingress;
 pub(crate) mod event_loop;
 
@@ -42,6 +42,7 @@ use teff_wire::{NodeId, ShardId};
 
 use crate::counters::ShardCounters;
 use crate::envelope::Letter;
+use crate::panics::drop_quietly;
 use crate::shared::NodeShared;
 
 use self::calls::{Ended, Waiting};
@@ -75,6 +76,8 @@ pub(crate) struct Shard {
     links: RefCell<Option<Links>>,
     /// Handlers that wait for room in some queue.
     room: RefCell<Vec<Waker>>,
+    /// Whether the loop has ended: what destructors still send is refused.
+    stopping: Cell<bool>,
 }
 
 /// What a shard starts with, apart from what its node shares.
@@ -141,6 +144,7 @@ impl Shard {
             lanes: RefCell::new(parts.lanes),
             links: RefCell::new(parts.links),
             room: RefCell::default(),
+            stopping: Cell::new(false),
             node,
         });
         CURRENT.set(Some(Rc::clone(&shard)));
@@ -181,10 +185,10 @@ impl Shard {
         let calls = self.calls.replace(CallTable::new(0));
         // A panicking destructor must not keep the rest from being dropped.
         for entry in entries {
-            turn::drop_quietly(entry);
+            drop_quietly(entry);
         }
-        turn::drop_quietly(tasks);
-        turn::drop_quietly((timers, room, calls));
+        drop_quietly(tasks);
+        drop_quietly((timers, room, calls));
     }
 }
 
@@ -198,7 +202,8 @@ impl Host for Shard {
     }
 
     fn now(&self) -> Instant {
-        self.now.get()
+        // Not the turn's: handlers before this one may have taken their time.
+        Instant::now()
     }
 
     fn start_timer(&self, deadline: Instant, waker: Waker) -> u64 {

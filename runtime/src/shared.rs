@@ -4,7 +4,7 @@
 //! Nothing here is on the way of a message. Messages take lanes; these mutexes are taken to hand
 //! over a new lane, a new kind, a wake-up from a foreign thread, or the order to stop.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use teff_lane::{Doorbell, Receiver};
 use teff_wire::{NodeId, ShardId};
 
 use crate::counters::ShardCounters;
-use crate::envelope::Envelope;
+use crate::envelope::Outside;
 use crate::shard::wakers::Runnable;
 
 /// A node as its threads see it.
@@ -32,6 +32,11 @@ pub(crate) struct NodeShared {
     pub started: Instant,
     /// Whether new messages from outside the shards are accepted.
     pub accepting: AtomicBool,
+    /// Whether peers are told that this node is stopping. Comes later than the end of `accepting`:
+    /// a peer's message may belong to something that this node is to finish.
+    pub refusing_peers: AtomicBool,
+    /// How many shards have stopped turning, so that none ends while another still sends to it.
+    pub halted: AtomicUsize,
 }
 
 /// What a node allows; see the setters of the builder for meanings and defaults.
@@ -54,6 +59,10 @@ pub(crate) struct ShardShared {
     commands: Flagged<Command>,
     wakes: Flagged<Runnable>,
     room: Flagged<Waker>,
+    /// Whether the shard has ended. Set under the lock of `graveyard`.
+    ended: AtomicBool,
+    /// The lanes of an ended shard. A thread that was just sending finds its message here.
+    graveyard: Mutex<Vec<Receiver<Outside>>>,
 }
 
 /// What a shard says about itself after each turn of its loop, for whoever waits for it to come to
@@ -69,7 +78,7 @@ pub(crate) struct Status {
 /// Orders to a shard.
 pub(crate) enum Command {
     /// Drain this lane too.
-    Lane(Receiver<Envelope>),
+    Lane(Receiver<Outside>),
     /// Host this kind from here on; answer when it is known.
     Kind(Kind, oneshot::Sender<()>),
     /// End now; what is left is counted as dropped.
@@ -78,7 +87,8 @@ pub(crate) enum Command {
 
 /// A list behind a mutex, and a flag that says without locking whether it is worth a look.
 struct Flagged<T> {
-    list: Mutex<Vec<T>>,
+    /// `None` once the shard has ended: what comes then is refused.
+    list: Mutex<Option<Vec<T>>>,
     filled: AtomicBool,
 }
 
@@ -114,25 +124,72 @@ impl ShardShared {
             commands: Flagged::default(),
             wakes: Flagged::default(),
             room: Flagged::default(),
+            ended: AtomicBool::new(false),
+            graveyard: Mutex::default(),
         }
     }
 
-    /// Gives the shard an order.
+    /// Gives the shard an order. Dropped if the shard has ended, which whoever waits for an answer
+    /// notices.
     pub(crate) fn command(&self, command: Command) {
-        self.commands.push(command);
+        drop(self.commands.push(command));
         self.doorbell.ring();
     }
 
     /// Asks the shard, from another thread, to poll something again.
     pub(crate) fn wake(&self, runnable: Runnable) {
-        self.wakes.push(runnable);
+        drop(self.wakes.push(runnable));
         self.doorbell.ring();
     }
 
     /// Asks the shard to wake a foreign thread or task when its lanes may have room.
     pub(crate) fn wait_for_room(&self, waker: Waker) {
-        self.room.push(waker);
+        // Nobody else will: the next attempt learns that the shard has ended.
+        if let Err(waker) = self.room.push(waker) {
+            waker.wake();
+        }
         self.doorbell.ring();
+    }
+
+    /// The shard has ended. From here on orders are refused, and what threads outside still put
+    /// into its lanes is taken out by those threads themselves, with `discard`.
+    pub(crate) fn end(&self, lanes: Vec<Receiver<Outside>>, mut discard: impl FnMut(Outside)) {
+        let commands = self.commands.close();
+        let (wakes, room) = (self.wakes.close(), self.room.close());
+        let mut graveyard = self.graveyard();
+        // SeqCst: either a sender that publishes sees this, or the drain below sees its message.
+        // Pairs with the fence in `Doorbell::ring` before `is_ended` is asked.
+        self.ended.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        graveyard.extend(lanes);
+        graveyard.extend(
+            commands
+                .into_iter()
+                .flatten()
+                .filter_map(|command| match command {
+                    Command::Lane(lane) => Some(lane),
+                    Command::Kind(..) | Command::Stop => None,
+                }),
+        );
+        drain(&mut graveyard, &mut discard);
+        drop(graveyard);
+        drop(wakes);
+        for waker in room.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// Takes out of an ended shard's lanes what came too late. Ask after ringing its doorbell.
+    pub(crate) fn bury(&self, mut discard: impl FnMut(Outside)) {
+        if self.ended.load(Ordering::SeqCst) {
+            drain(&mut self.graveyard(), &mut discard);
+        }
+    }
+
+    fn graveyard(&self) -> MutexGuard<'_, Vec<Receiver<Outside>>> {
+        self.graveyard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn take_commands(&self) -> Vec<Command> {
@@ -153,11 +210,28 @@ impl ShardShared {
     }
 }
 
+fn drain(lanes: &mut [Receiver<Outside>], discard: &mut impl FnMut(Outside)) {
+    for lane in lanes {
+        while let Some(outside) = lane.pop() {
+            discard(outside);
+        }
+    }
+}
+
 impl<T> Flagged<T> {
-    fn push(&self, item: T) {
-        self.lock().push(item);
+    /// Hands the item back when the list is closed.
+    fn push(&self, item: T) -> Result<(), T> {
+        match &mut *self.lock() {
+            Some(list) => list.push(item),
+            None => return Err(item),
+        }
         // Release: pairs with the Acquire in `is_filled`, though the mutex would do as well.
         self.filled.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn close(&self) -> Option<Vec<T>> {
+        self.lock().take()
     }
 
     fn take(&self) -> Vec<T> {
@@ -166,14 +240,14 @@ impl<T> Flagged<T> {
         }
         let mut list = self.lock();
         self.filled.store(false, Ordering::Release);
-        std::mem::take(&mut *list)
+        list.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn is_filled(&self) -> bool {
         self.filled.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<T>>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -181,7 +255,7 @@ impl<T> Flagged<T> {
 impl<T> Default for Flagged<T> {
     fn default() -> Self {
         Self {
-            list: Mutex::new(Vec::new()),
+            list: Mutex::new(Some(Vec::new())),
             filled: AtomicBool::new(false),
         }
     }

@@ -26,7 +26,7 @@ pub trait Host {
     /// The shard.
     fn shard(&self) -> ShardId;
 
-    /// The shard's clock, read once per turn of its loop.
+    /// The clock.
     fn now(&self) -> Instant;
 
     /// Wakes `waker` at `deadline`. Returns a number for [`cancel_timer`](Self::cancel_timer).

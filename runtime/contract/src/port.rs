@@ -48,7 +48,12 @@ pub enum Pending {
     /// It waits in the call table of the shard that this thread is.
     Slot(Ticket),
     /// Its outcome comes through a channel, for threads outside the shards.
-    Channel(oneshot::Receiver<Outcome>),
+    Channel {
+        /// Where the outcome arrives.
+        reply: oneshot::Receiver<Outcome>,
+        /// How long the caller was to wait.
+        timeout: Duration,
+    },
     /// It has an outcome already.
     Ready(Outcome),
     /// It was not made, for want of room in the first queue on its way.

@@ -135,8 +135,8 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         loop {
             match unsent.send(port, &mut cx) {
                 Ok(Pending::Ready(outcome)) => return receive(outcome),
-                Ok(Pending::Channel(reply)) => {
-                    return receive(reply.recv().unwrap_or(Err(Doubt::NodeStopped.into())));
+                Ok(Pending::Channel { reply, timeout }) => {
+                    return receive(wait_for(&reply, timeout));
                 }
                 Ok(Pending::Slot(_) | Pending::NoRoom(_)) => {
                     unreachable!("only a shard's own calls wait in a slot")
@@ -210,7 +210,7 @@ impl<R: Message> Future for Call<'_, R> {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => return Poll::Pending,
             },
-            Pending::Channel(reply) => match Pin::new(reply).poll(cx) {
+            Pending::Channel { reply, .. } => match Pin::new(reply).poll(cx) {
                 Poll::Ready(outcome) => outcome.unwrap_or(Err(Doubt::NodeStopped.into())),
                 Poll::Pending => return Poll::Pending,
             },
@@ -226,13 +226,18 @@ impl Unsent {
     /// Makes the call. Without room it asks to be woken and comes back; after its deadline it
     /// gives up.
     fn send(mut self, port: &dyn Port, cx: &mut Context<'_>) -> Result<Pending, Self> {
-        match port.call(self.message, self.timeout) {
+        // What it has waited for room is no longer left for the reply.
+        let left = match self.deadline {
+            Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+            None => self.timeout,
+        };
+        match port.call(self.message, left) {
             Pending::NoRoom(message) => self.message = message,
             pending => return Ok(pending),
         }
         let now = Instant::now();
         let timeout = self.timeout.unwrap_or(ROOM_TIMEOUT);
-        if now >= *self.deadline.get_or_insert(now + timeout) {
+        if now >= *self.deadline.get_or_insert(after(now, timeout)) {
             return Ok(Pending::Ready(Err(Refusal::Busy.into())));
         }
         port.poll_room(&self.message, cx);
@@ -282,7 +287,7 @@ impl WhenRoom<'_> {
             Err((error, _)) => return Poll::Ready(Err(error)),
         }
         let now = Instant::now();
-        if now >= *self.deadline.get_or_insert(now + self.timeout) {
+        if now >= *self.deadline.get_or_insert(after(now, self.timeout)) {
             return Poll::Ready(Err(TellError::Busy));
         }
         if let Some(message) = message {
@@ -303,9 +308,29 @@ impl Future for WhenRoom<'_> {
     }
 }
 
+// The shard ends a call at its deadline. It cannot while the call is still behind others in the
+// thread's lane, so the thread does not rely on it.
+fn wait_for(reply: &oneshot::Receiver<Outcome>, timeout: Duration) -> Outcome {
+    match reply.recv_timeout(timeout.saturating_add(GRACE)) {
+        Ok(outcome) => outcome,
+        Err(oneshot::RecvTimeoutError::Timeout) => Err(Doubt::Timeout(timeout).into()),
+        Err(oneshot::RecvTimeoutError::Disconnected) => Err(Doubt::NodeStopped.into()),
+    }
+}
+
+/// Time for a shard's own answer to arrive, which knows more.
+const GRACE: Duration = Duration::from_millis(100);
+
 fn receive<R: Message>(outcome: Outcome) -> Result<R, CallError> {
     outcome?.take().map_err(|_| Failure::Undecodable.into())
 }
+
+/// A time so far off that it overflows is as good as never.
+fn after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or(now + FOR_EVER)
+}
+
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 struct Unpark(Thread);
 

@@ -27,7 +27,7 @@ use glommio::net::UdpSocket;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::driver::Driver;
-use crate::shard::turn::text_of;
+use crate::panics::text_of;
 
 /// A shard's glommio executor, seen from inside.
 pub(crate) struct IoUring {

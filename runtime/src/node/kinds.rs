@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use teff_contract::Kind;
-use teff_wire::{Fingerprint, KindId};
+use teff_wire::{Fingerprint, KindId, KindOffer};
 
 use crate::error::RegisterError;
 
@@ -17,8 +17,14 @@ impl Registry {
     /// Adds a kind. The same name and contract again is fine: it replaces the factory.
     pub(crate) fn add(&mut self, kind: &Kind) -> Result<(), RegisterError> {
         let name = kind.name();
-        if !(1..=NAME_MAX).contains(&name.len()) {
+        if !(1..=KindOffer::MAX_NAME_LEN).contains(&name.len())
+            || name.chars().any(char::is_control)
+        {
             return Err(RegisterError::Name { name });
+        }
+        if !self.known.contains_key(&kind.id()) && self.known.len() >= KindOffer::MAX_COUNT {
+            let max = KindOffer::MAX_COUNT;
+            return Err(RegisterError::TooMany { name, max });
         }
         let known = self
             .known
@@ -33,6 +39,3 @@ impl Registry {
         }
     }
 }
-
-/// What a hello can carry.
-const NAME_MAX: usize = 256;

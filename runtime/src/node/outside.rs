@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use teff_lane::{PushError, Sender};
 use teff_wire::ShardId;
 
-use crate::envelope::Envelope;
+use crate::envelope::Outside;
 use crate::shared::{Command, NodeShared};
 
 thread_local! {
@@ -21,22 +21,22 @@ thread_local! {
 /// This thread's lanes into one node.
 struct Lanes {
     node: Weak<NodeShared>,
-    senders: Vec<Option<Sender<Envelope>>>,
+    senders: Vec<Option<Sender<Outside>>>,
 }
 
 /// Why a shard does not take an envelope from outside.
 pub(crate) enum Refused {
     /// The lane is full.
-    Full(Envelope),
+    Full(Outside),
     /// The node is stopping or has stopped.
     Stopped,
 }
 
-/// Hands an envelope to a shard and rings its doorbell.
+/// Hands a message to a shard and rings its doorbell.
 pub(crate) fn send(
     node: &Arc<NodeShared>,
     shard: ShardId,
-    envelope: Envelope,
+    outside: Outside,
 ) -> Result<(), Refused> {
     // Acquire: pairs with the Release of the shutdown, so that a message that is refused here is
     // refused for everything that came before it, too.
@@ -47,18 +47,21 @@ pub(crate) fn send(
         .try_with(|nodes| {
             let mut nodes = nodes.borrow_mut();
             let sender = lane(&mut nodes, node, shard);
-            match sender.try_push(envelope) {
+            match sender.try_push(outside) {
                 Ok(()) => {
                     sender.publish();
                     Ok(())
                 }
-                Err(PushError::Full(envelope)) => Err(Refused::Full(envelope)),
+                Err(PushError::Full(outside)) => Err(Refused::Full(outside)),
                 Err(PushError::Closed(_)) => Err(Refused::Stopped),
             }
         })
         // The thread is ending and its lanes are closed already.
         .unwrap_or(Err(Refused::Stopped))?;
-    node.shard(shard).doorbell.ring();
+    let shared = node.shard(shard);
+    shared.doorbell.ring();
+    // The shard may have ended between the question above and the push.
+    shared.bury(|outside| outside.discard(&shared.counters));
     Ok(())
 }
 
@@ -66,7 +69,7 @@ fn lane<'a>(
     nodes: &'a mut Vec<Lanes>,
     node: &Arc<NodeShared>,
     shard: ShardId,
-) -> &'a mut Sender<Envelope> {
+) -> &'a mut Sender<Outside> {
     let known = nodes
         .iter()
         .position(|lanes| lanes.node.as_ptr() == Arc::as_ptr(node));

@@ -67,7 +67,13 @@ pub(super) fn plan(builder: Builder) -> Result<Plan, StartError> {
         }
     };
     let shards = view.member(node).map_or(1, |own| own.shards);
-    let cpus = cpus.unwrap_or_else(cpu::allowed);
+    let cpus = cpus.unwrap_or_else(|| {
+        // Several nodes on one machine begin with different CPUs.
+        let mut cpus = cpu::allowed();
+        let first = usize::from(node.0) % cpus.len().max(1);
+        cpus.rotate_left(first);
+        cpus
+    });
     let cpus = cpus.iter().copied().cycle().take(shards.into()).collect();
     Ok(Plan {
         node,

@@ -12,7 +12,7 @@ use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
 use teff_wire::{GrainId, ShardId};
 
-use crate::envelope::{Envelope, Outside, OutsideCall};
+use crate::envelope::{Outside, OutsideCall};
 use crate::node::outside::{self, Refused};
 use crate::shard::{is_shard_thread, with_current};
 use crate::shared::NodeShared;
@@ -42,13 +42,13 @@ impl NodePort {
                 Some(message),
             ));
         };
-        let envelope = Envelope::Outside(Outside {
+        let outside = Outside {
             message,
             call: None,
-        });
-        match outside::send(&self.0, shard, envelope) {
+        };
+        match outside::send(&self.0, shard, outside) {
             Ok(()) => Ok(()),
-            Err(Refused::Full(envelope)) => Err((TellError::Busy, message_of(envelope))),
+            Err(Refused::Full(outside)) => Err((TellError::Busy, Some(outside.message))),
             Err(Refused::Stopped) => Err((TellError::ShuttingDown, None)),
         }
     }
@@ -67,13 +67,12 @@ impl NodePort {
             deadline,
             timeout,
         });
-        let envelope = Envelope::Outside(Outside { message, call });
-        match outside::send(&self.0, shard, envelope) {
-            Ok(()) => Pending::Channel(receiver),
-            Err(Refused::Full(envelope)) => match message_of(envelope) {
-                Some(message) => Pending::NoRoom(message),
-                None => refused(Refusal::Busy),
+        match outside::send(&self.0, shard, Outside { message, call }) {
+            Ok(()) => Pending::Channel {
+                reply: receiver,
+                timeout,
             },
+            Err(Refused::Full(outside)) => Pending::NoRoom(outside.message),
             Err(Refused::Stopped) => refused(Refusal::ShuttingDown),
         }
     }
@@ -131,13 +130,6 @@ impl Port for NodePort {
 
     fn is_shard(&self) -> bool {
         is_shard_thread()
-    }
-}
-
-fn message_of(envelope: Envelope) -> Option<Outgoing> {
-    match envelope {
-        Envelope::Outside(outside) => Some(outside.message),
-        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -78,6 +78,8 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         shards,
         started: Instant::now(),
         accepting: AtomicBool::new(true),
+        refusing_peers: AtomicBool::new(false),
+        halted: AtomicUsize::new(0),
     });
     let lanes = mesh(count, node.limits.lane_capacity);
     let (ready, readies) = mpsc::channel();

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use teff_contract::{
     CallError, Doubt, LinkReason, Outcome, Outgoing, Pending, Refusal, TellError, Ticket,
@@ -19,6 +19,7 @@ use teff_transport::{Fate, LinkId, Sent};
 use teff_wire::{Block, CallId, NodeId, Status};
 
 use crate::envelope::{OutsideCall, Settled};
+use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::status;
 
@@ -29,6 +30,8 @@ pub(crate) struct Waiting {
     timeout: Duration,
     /// The link it went over, and its frame's number there.
     pub via: Option<(LinkId, u64)>,
+    /// It still waits for its link here: the handler cannot have run.
+    queued: bool,
 }
 
 /// Who waits.
@@ -49,7 +52,8 @@ impl Shard {
     /// Makes a call for a handler.
     pub(crate) fn call(&self, message: Outgoing, timeout: Option<Duration>) -> Pending {
         let timeout = timeout.unwrap_or(self.node.limits.call_timeout);
-        let deadline = self.micros().after(timeout);
+        // Counted from now: the turn may have begun a while ago.
+        let deadline = self.node.micros(Instant::now()).after(timeout);
         let who = Who::Handler {
             waker: None,
             outcome: None,
@@ -62,14 +66,36 @@ impl Shard {
     }
 
     /// Makes a call for a thread outside.
-    pub(crate) fn call_for_outside(&self, message: Outgoing, call: OutsideCall) {
-        let who = Who::Outside(call.reply);
-        if call.deadline.is_due(self.micros()) {
-            deliver(who, Err(Refusal::Expired.into()));
-        } else if let Err((error, who, _)) =
-            self.start_call(message, who, call.deadline, call.timeout)
-        {
-            deliver(who, Err(error));
+    /// Gives both back when there is no room and still time.
+    pub(crate) fn call_for_outside(
+        &self,
+        message: Outgoing,
+        call: OutsideCall,
+    ) -> Option<(Outgoing, OutsideCall)> {
+        let OutsideCall {
+            reply,
+            deadline,
+            timeout,
+        } = call;
+        if deadline.is_due(self.micros()) {
+            deliver(Who::Outside(reply), Err(Refusal::Expired.into()));
+            drop_quietly(message);
+            return None;
+        }
+        match self.start_call(message, Who::Outside(reply), deadline, timeout) {
+            Ok(_) => None,
+            Err((_, Who::Outside(reply), Some(message))) => Some((
+                message,
+                OutsideCall {
+                    reply,
+                    deadline,
+                    timeout,
+                },
+            )),
+            Err((error, who, _)) => {
+                deliver(who, Err(error));
+                None
+            }
         }
     }
 
@@ -86,6 +112,7 @@ impl Shard {
             kind: message.target.kind,
             timeout,
             via: None,
+            queued: false,
         };
         let inserted = self.calls.borrow_mut().insert(waiting, deadline);
         let call = match inserted {
@@ -198,8 +225,16 @@ impl Shard {
         let Some(waiting) = calls.get_mut(call) else {
             drop(calls);
             self.counters().replies_dropped.add(1);
+            drop_quietly(outcome);
             return;
         };
+        if waiting.has_outcome() {
+            // A peer that answers twice; the first answer counts.
+            drop(calls);
+            self.counters().replies_dropped.add(1);
+            drop_quietly(outcome);
+            return;
+        }
         let result = outcome(waiting);
         match &mut waiting.who {
             Who::Handler { waker, outcome } => {
@@ -221,10 +256,18 @@ impl Shard {
         }
     }
 
+    /// Notes that a call waits for its link.
+    pub(crate) fn note_queued(&self, call: CallId) {
+        if let Some(waiting) = self.calls.borrow_mut().get_mut(call) {
+            waiting.queued = true;
+        }
+    }
+
     /// Notes the link and the frame that carry a call.
     pub(crate) fn note_via(&self, call: CallId, link: LinkId, number: u64) {
         if let Some(waiting) = self.calls.borrow_mut().get_mut(call) {
             waiting.via = Some((link, number));
+            waiting.queued = false;
         }
     }
 
@@ -237,8 +280,12 @@ impl Shard {
             .expire(now, |call, waiting| ended.push((call, waiting)));
         let count = ended.len();
         for (call, waiting) in ended {
-            let timeout = waiting.timeout;
-            self.end(call, waiting.who, Doubt::Timeout(timeout).into());
+            let error = if waiting.queued {
+                Refusal::Expired.into()
+            } else {
+                Doubt::Timeout(waiting.timeout).into()
+            };
+            self.end(call, waiting.who, error);
         }
         count
     }
@@ -296,8 +343,8 @@ impl Waiting {
 
 fn deliver(who: Who, outcome: Outcome) {
     if let Who::Outside(reply) = who {
-        // The receiver may be gone: the caller has lost interest.
-        drop(reply.send(outcome));
+        // The receiver may be gone: the caller has lost interest, and gets its reply back to drop.
+        drop_quietly(reply.send(outcome));
     }
 }
 

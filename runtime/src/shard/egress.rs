@@ -15,6 +15,7 @@ use teff_wire::{CallId, ShardId};
 
 use crate::counters::KindCell;
 use crate::envelope::{Envelope, Letter, ReplyTo, Settled};
+use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::shard::links::{Destination, Parcel, Posted};
 use crate::status;
@@ -71,6 +72,9 @@ impl Shard {
         call: Option<CallId>,
         deadline: Micros,
     ) -> Result<(), (TellError, Option<Outgoing>)> {
+        if self.stopping.get() {
+            return Err((TellError::ShuttingDown, Some(message)));
+        }
         let target = &message.target;
         let (kind, name) = (target.id.kind, target.kind);
         let hop = route(&self.node.view, self.me, kind, GrainHash(target.hash));
@@ -155,9 +159,15 @@ impl Shard {
             ),
         };
         match posted {
-            Ok(Posted::Queued) => Ok(()),
-            Ok(Posted::Sent(link, number)) => {
+            Ok(Posted::Queued) => {
+                if let Some(call) = call {
+                    self.note_queued(call);
+                }
+                Ok(())
+            }
+            Ok(Posted::Sent(parcel, link, number)) => {
                 self.counters().frames_out.add(1);
+                drop_quietly(parcel);
                 if let Some(call) = call {
                     self.note_via(call, link, number);
                 }
@@ -193,7 +203,7 @@ impl Shard {
     /// Hands an answer to whoever waits for it.
     pub(crate) fn reply(&self, reply: ReplyTo, settled: Settled) {
         match reply {
-            ReplyTo::Nobody => drop(settled),
+            ReplyTo::Nobody => drop_quietly(settled),
             ReplyTo::Shard { shard, call } if shard == self.id() => {
                 self.complete_settled(call, settled);
             }
@@ -203,14 +213,20 @@ impl Shard {
                 link,
                 number,
             } if shard == self.id() => {
-                let sent = match self.links.borrow_mut().as_mut() {
+                let answered = match self.links.borrow_mut().as_mut() {
                     Some(links) => links.answer(link, number, settled),
-                    None => false,
+                    None => (false, Some(settled)),
                 };
-                if sent {
-                    self.counters().frames_out.add(1);
-                } else {
-                    self.counters().replies_dropped.add(1);
+                match answered {
+                    (true, None) => {}
+                    (true, Some(spent)) => {
+                        self.counters().frames_out.add(1);
+                        drop_quietly(spent);
+                    }
+                    (false, spent) => {
+                        self.counters().replies_dropped.add(1);
+                        drop_quietly(spent);
+                    }
                 }
             }
             ReplyTo::Link {
@@ -282,6 +298,7 @@ impl Shard {
         if let Some(call) = parcel.call {
             self.refuse_call(call, Refusal::from(error));
         }
+        drop_quietly(parcel);
     }
 
     /// Counts a message that is not handled.

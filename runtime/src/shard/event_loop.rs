@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use teff_core::dead_letter::Reason;
 use teff_lane::Receiver;
+use teff_transport::Event;
 use teff_wire::CloseCode;
 
 use crate::driver::Driver;
 use crate::envelope::Envelope;
+use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::shard::ingress::{OutsideLane, drain_lanes};
 use crate::shared::Command;
@@ -30,12 +32,14 @@ pub(crate) struct EventLoop<D> {
     /// Since when nothing has happened.
     idle_since: Option<Instant>,
     next_receive: Instant,
+    /// When who waits for room is woken to look again.
+    next_room: Instant,
     stopping: bool,
 }
 
 impl<D: Driver> EventLoop<D> {
     pub(crate) fn new(shard: Rc<Shard>, driver: D, lanes: Vec<Receiver<Envelope>>) -> Self {
-        let next_receive = Instant::now();
+        let now = Instant::now();
         Self {
             shard,
             driver,
@@ -43,7 +47,8 @@ impl<D: Driver> EventLoop<D> {
             outside: Vec::new(),
             turns: 0,
             idle_since: None,
-            next_receive,
+            next_receive: now,
+            next_room: now,
             stopping: false,
         }
     }
@@ -71,6 +76,7 @@ impl<D: Driver> EventLoop<D> {
     fn turn(&mut self) -> bool {
         let shard = Rc::clone(&self.shard);
         shard.now.set(Instant::now());
+        // What follows may take a while; who makes a deadline looks at the clock anew.
         let mut work = self.take_orders();
         work += drain_lanes(&shard, &mut self.lanes);
         work += self.receive(work == 0);
@@ -86,7 +92,7 @@ impl<D: Driver> EventLoop<D> {
         work += shard.expire_calls();
         work += usize::from(shard.flush_lanes());
         shard.flush_links();
-        work += shard.wake_waiting_for_room();
+        work += self.wake_waiting_for_room();
         self.report();
         work > 0
     }
@@ -126,11 +132,28 @@ impl<D: Driver> EventLoop<D> {
         self.shard.receive_datagrams()
     }
 
+    // Room is made by others, who do not say so; those who wait for it look again now and then.
+    fn wake_waiting_for_room(&mut self) -> usize {
+        let now = self.shard.now.get();
+        if now < self.next_room {
+            return 0;
+        }
+        self.next_room = now + ROOM_INTERVAL;
+        self.shard.wake_waiting_for_room()
+    }
+
+    fn is_waiting_for_room(&self) -> bool {
+        self.shard.is_waited_for_room() || self.outside.iter().any(OutsideLane::is_stuck)
+    }
+
     fn report(&mut self) {
         self.turns += 1;
-        let at_rest = self.shard.is_at_rest()
+        // Only a shutdown wants to know.
+        let asked = !self.shard.node.accepting.load(Ordering::Relaxed);
+        let at_rest = asked
+            && self.shard.is_at_rest()
             && self.lanes.iter_mut().all(Receiver::is_empty)
-            && !self.outside.iter_mut().any(OutsideLane::has_work);
+            && self.outside.iter_mut().all(OutsideLane::is_at_rest);
         let status = &self.shard.node.shard(self.shard.id()).status;
         // Release: who sees the count of a turn also sees what the turn reported and counted.
         status.at_rest.store(at_rest, Ordering::Relaxed);
@@ -140,12 +163,16 @@ impl<D: Driver> EventLoop<D> {
     async fn idle(&mut self) {
         let now = self.shard.now.get();
         let since = *self.idle_since.get_or_insert(now);
-        if now.duration_since(since) < SPIN || self.shard.somebody_waits_for_room() {
+        if now.duration_since(since) < SPIN || self.shard.has_ready() {
             // The other side of a lane may need this very CPU.
             std::thread::yield_now();
             return;
         }
-        let deadline = self.shard.next_deadline();
+        let mut deadline = self.shard.next_deadline();
+        if self.is_waiting_for_room() {
+            let look = now + ROOM_PATIENCE;
+            deadline = Some(deadline.map_or(look, |deadline| deadline.min(look)));
+        }
         if deadline.is_some_and(|deadline| deadline <= now) {
             return;
         }
@@ -164,20 +191,42 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// The node stops: says good-bye to peers and counts what is left.
+    /// The node stops: counts what is left, and says good-bye to peers.
     fn finish(mut self) {
         let shard = Rc::clone(&self.shard);
+        shard.stopping.set(true);
+        self.take_orders();
+        shard.flush_lanes();
+        self.await_others();
         for lane in &mut self.lanes {
             while let Some(envelope) = lane.pop() {
                 shard.discard(envelope);
             }
         }
-        self.take_orders();
-        for lane in &mut self.outside {
-            lane.discard(&shard);
+        let shared = shard.node.shard(shard.id());
+        let mut lanes = Vec::new();
+        for lane in self.outside {
+            let (lane, stuck) = lane.into_parts();
+            lanes.push(lane);
+            if let Some(stuck) = stuck {
+                stuck.discard(&shared.counters);
+            }
         }
+        shared.end(lanes, |outside| outside.discard(&shared.counters));
         shard.discard_queues();
         shard.close_links(CloseCode::Shutdown);
+    }
+
+    /// Waits until no shard of the node turns any more: what they have sent each other is then in
+    /// the lanes, and can be counted. A handler that does not return is not waited for.
+    fn await_others(&self) {
+        let node = &self.shard.node;
+        // AcqRel: whoever counts all of them sees what each had pushed before.
+        node.halted.fetch_add(1, Ordering::AcqRel);
+        let until = Instant::now() + HALT_TIME;
+        while node.halted.load(Ordering::Acquire) < node.shards.len() && Instant::now() < until {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -223,7 +272,11 @@ impl Shard {
         count
     }
 
-    fn somebody_waits_for_room(&self) -> bool {
+    fn is_waited_for_room(&self) -> bool {
+        !self.room.borrow().is_empty()
+    }
+
+    fn has_ready(&self) -> bool {
         !self.ready.borrow().is_empty()
     }
 
@@ -258,11 +311,29 @@ impl Shard {
     }
 
     fn close_links(&self, code: CloseCode) {
+        let now = Instant::now();
         if let Some(links) = self.links.borrow_mut().as_mut() {
-            let now = Instant::now();
             links.endpoint.close_all(now, code);
-            // Best effort: a peer that misses it notices by itself, only later.
-            links.endpoint.flush(now);
+        }
+        // Best effort: a peer that misses it notices by itself, only later.
+        for _ in 0..CLOSE_ROUNDS {
+            let event = match self.links.borrow_mut().as_mut() {
+                Some(links) => {
+                    links.endpoint.flush(now);
+                    links.endpoint.poll_event()
+                }
+                None => None,
+            };
+            match event {
+                Some(Event::Down {
+                    link,
+                    peer,
+                    reason,
+                    sent,
+                }) => self.link_down(link, peer, &reason, sent),
+                Some(other) => drop(other),
+                None => break,
+            }
         }
     }
 
@@ -285,6 +356,7 @@ impl Shard {
         self.queue.borrow().is_empty()
             && self.ready.borrow().is_empty()
             && self.catalog.borrow().suspended() == 0
+            && self.calls.borrow().is_empty()
             && self.lanes_are_flushed()
             && self
                 .links
@@ -294,13 +366,16 @@ impl Shard {
     }
 
     fn host(&self, kind: teff_contract::Kind) {
-        let mut kinds = self.kinds.borrow_mut();
-        kinds.host(kind, self.counters());
-        let offers = kinds.offers();
-        if let Some(links) = self.links.borrow_mut().as_mut() {
-            // The node's registry has checked every name.
-            let announced = links.endpoint.announce_kinds(&offers);
-            announced.expect("registered kinds can be announced");
+        let (replaced, offers) = {
+            let mut kinds = self.kinds.borrow_mut();
+            (kinds.host(kind, self.counters()), kinds.offers())
+        };
+        // A factory is user code, and so is its end.
+        drop_quietly(replaced);
+        if let Some(links) = self.links.borrow_mut().as_mut()
+            && let Err(error) = links.endpoint.announce_kinds(&offers)
+        {
+            tracing::error!(%error, "the kinds of this node cannot be told to its peers");
         }
     }
 
@@ -309,9 +384,9 @@ impl Shard {
             Envelope::Letter(letter) => {
                 let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
                 cell.drop_for(Reason::ShuttingDown);
-                super::turn::drop_quietly(letter);
+                drop_quietly(letter);
             }
-            other => super::turn::drop_quietly(other),
+            other => drop_quietly(other),
         }
     }
 
@@ -320,11 +395,12 @@ impl Shard {
         for letter in queue {
             self.discard(Envelope::Letter(letter));
         }
-        for entry in self.catalog.borrow_mut().clear() {
+        let entries = self.catalog.borrow_mut().clear();
+        for entry in entries {
             for _ in 0..entry.mailbox.len() + usize::from(entry.suspended.is_some()) {
                 entry.kind.drop_for(Reason::ShuttingDown);
             }
-            super::turn::drop_quietly(entry);
+            drop_quietly(entry);
         }
         let waiting = self
             .links
@@ -349,6 +425,17 @@ const RECEIVES_PER_TURN: usize = 4;
 
 /// Between two looks of a busy shard at its socket. An empty look costs about half a microsecond.
 const RECEIVE_INTERVAL: Duration = Duration::from_micros(5);
+
+/// How often those who wait for room look again while the shard is busy, and how long an idle shard
+/// sleeps on them.
+const ROOM_INTERVAL: Duration = Duration::from_micros(50);
+const ROOM_PATIENCE: Duration = Duration::from_millis(1);
+
+/// How long a stopping shard waits for the others to stop.
+const HALT_TIME: Duration = Duration::from_secs(1);
+
+/// More events than links: enough to hear of the end of each.
+const CLOSE_ROUNDS: usize = 100_000;
 
 /// Messages let in from each outside lane per turn, when there was other work and when not.
 const ADMIT_BUSY: usize = 32;

@@ -4,6 +4,7 @@
 //! wait at the door while there is no room on their way: see [`OutsideLane`].
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use teff_contract::{Arguments, Refusal, TellError};
@@ -11,22 +12,24 @@ use teff_core::dead_letter::Reason;
 use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
 use teff_lane::Receiver;
-use teff_transport::{Event, LinkError, LinkId, Sent};
-use teff_wire::{CallId, Frame, FrameType, GrainId, KindId, NodeId, Status};
+use teff_transport::{Event, Fate, LinkError, LinkId, Sent};
+use teff_wire::{CallId, Frame, FrameType, GrainId, NodeId, Status};
 
 use crate::envelope::{Envelope, Letter, Outside, ReplyTo};
+use crate::panics::drop_quietly;
 use crate::shard::Shard;
+use crate::shard::links::Parcel;
 
 /// A lane from a thread outside the shards.
 pub(crate) struct OutsideLane {
-    receiver: Receiver<Envelope>,
-    /// A tell that found no room. Nothing is taken off the lane before it has gone its way, so the
+    receiver: Receiver<Outside>,
+    /// A message that found no room. Nothing is taken off the lane before it has gone its way, so the
     /// thread outside feels the congestion, and its messages stay in order.
     stuck: Option<Outside>,
 }
 
 impl OutsideLane {
-    pub(crate) fn new(receiver: Receiver<Envelope>) -> Self {
+    pub(crate) fn new(receiver: Receiver<Outside>) -> Self {
         Self {
             receiver,
             stuck: None,
@@ -38,16 +41,26 @@ impl OutsideLane {
         self.stuck.is_none() && self.receiver.is_closed()
     }
 
+    /// Whether a message waits here for room elsewhere.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+
     /// Whether there is something that could be taken.
     pub(crate) fn has_work(&mut self) -> bool {
-        self.stuck.is_some() || !self.receiver.is_empty()
+        self.stuck.is_none() && !self.receiver.is_empty()
+    }
+
+    /// Whether nothing is in it.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        self.stuck.is_none() && self.receiver.is_empty()
     }
 
     /// Lets in at most `max` messages. Returns how many.
-    pub(crate) fn admit(&mut self, shard: &Rc<Shard>, max: usize) -> usize {
+    pub(crate) fn admit(&mut self, shard: &Shard, max: usize) -> usize {
         let mut count = 0;
         while count < max {
-            let Some(outside) = self.stuck.take().or_else(|| self.next(shard)) else {
+            let Some(outside) = self.stuck.take().or_else(|| self.receiver.pop()) else {
                 break;
             };
             if let Some(stuck) = shard.admit(outside) {
@@ -59,20 +72,9 @@ impl OutsideLane {
         count
     }
 
-    /// Refuses everything that is left, when the node stops.
-    pub(crate) fn discard(&mut self, shard: &Rc<Shard>) {
-        while let Some(outside) = self.stuck.take().or_else(|| self.next(shard)) {
-            shard.discard_outside(outside);
-        }
-    }
-
-    fn next(&mut self, shard: &Rc<Shard>) -> Option<Outside> {
-        loop {
-            match self.receiver.pop()? {
-                Envelope::Outside(outside) => return Some(outside),
-                other => shard.take_in(other),
-            }
-        }
+    /// The lane and what was stuck, when the shard ends.
+    pub(crate) fn into_parts(self) -> (Receiver<Outside>, Option<Outside>) {
+        (self.receiver, self.stuck)
     }
 }
 
@@ -97,10 +99,6 @@ impl Shard {
                     settled,
                 );
             }
-            Envelope::Outside(outside) => {
-                // Other shards never send these; taken off a lane they would have no way back.
-                drop(self.admit(outside));
-            }
             Envelope::Datagram(datagram) => {
                 if let Some(links) = self.links.borrow_mut().as_mut() {
                     links.endpoint.handle_datagram(Instant::now(), datagram);
@@ -109,12 +107,15 @@ impl Shard {
         }
     }
 
-    /// Lets a message from outside in; gives a tell back for which there is no room.
+    /// Lets a message from outside in; gives it back if there is no room for it.
     fn admit(&self, outside: Outside) -> Option<Outside> {
         let Outside { message, call } = outside;
         if let Some(call) = call {
-            self.call_for_outside(message, call);
-            return None;
+            let (message, call) = self.call_for_outside(message, call)?;
+            return Some(Outside {
+                message,
+                call: Some(call),
+            });
         }
         let (kind, name) = (message.target.id.kind, message.target.kind);
         match self.send(message, None, Micros::NEVER) {
@@ -124,32 +125,15 @@ impl Shard {
                 call: None,
             }),
             Err((error, message)) => {
-                super::turn::drop_quietly(message);
-                self.lose_accepted(kind, name, crate::status::reason_of(&error));
+                drop_quietly(message);
+                // It was accepted from the thread: it counts as sent, and as lost.
+                let mut kinds = self.kinds.borrow_mut();
+                kinds.cell(kind, name, self.counters()).sent.add(1);
+                drop(kinds);
+                self.drop_for(kind, name, crate::status::reason_of(&error));
                 None
             }
         }
-    }
-
-    fn discard_outside(&self, outside: Outside) {
-        let Outside { message, call } = outside;
-        let (kind, name) = (message.target.id.kind, message.target.kind);
-        super::turn::drop_quietly(message);
-        match call {
-            // The caller learns it; nothing was accepted yet.
-            Some(call) => drop(call.reply.send(Err(Refusal::ShuttingDown.into()))),
-            None => self.lose_accepted(kind, name, Reason::ShuttingDown),
-        }
-    }
-
-    // What was accepted from a thread counts as sent, and as lost.
-    fn lose_accepted(&self, kind: KindId, name: &str, reason: Reason) {
-        self.kinds
-            .borrow_mut()
-            .cell(kind, name, self.counters())
-            .sent
-            .add(1);
-        self.drop_for(kind, name, reason);
     }
 
     /// Takes in what has arrived on links, at most `max` events. Returns how many there were.
@@ -172,8 +156,14 @@ impl Shard {
         match event {
             Event::Frame { link, frame } => self.take_frame(link, frame),
             Event::Up { link, hello, .. } => {
+                let shards = self
+                    .node
+                    .view
+                    .member(hello.node)
+                    .map_or(0, |peer| peer.shards);
+                let now = Instant::now();
                 if let Some(links) = self.links.borrow_mut().as_mut() {
-                    links.up(link, &hello);
+                    links.up(link, &hello, shards, now);
                 }
                 self.pump_links();
             }
@@ -235,13 +225,18 @@ impl Shard {
             method: header.method,
             arguments: Arguments::Bytes(payload),
             reply,
-            deadline: Micros::from_wire(header.deadline_us, self.micros()),
+            deadline: self.deadline_from(header.deadline_us),
         };
         self.take_letter(letter);
     }
 
     /// A letter from a peer: ours, another shard's, or sent here by mistake.
     fn take_letter(self: &Rc<Self>, letter: Letter) {
+        if self.node.refusing_peers.load(Ordering::Relaxed) {
+            let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
+            let refused = (Status::ShuttingDown, String::new());
+            return self.answer(&cell, letter.reply, Err(refused));
+        }
         let hop = route(&self.node.view, self.me, letter.id.kind, letter.hash);
         match hop {
             Some(Hop::Here) => self.deliver(letter),
@@ -261,14 +256,39 @@ impl Shard {
         }
     }
 
-    fn link_down(&self, link: LinkId, peer: Option<NodeId>, reason: &LinkError, sent: Sent) {
+    // Counted from now: the turn may have begun a while ago.
+    fn deadline_from(&self, left_us: u32) -> Micros {
+        match left_us {
+            0 => Micros::NEVER,
+            left => Micros::from_wire(left, self.node.micros(Instant::now())),
+        }
+    }
+
+    pub(crate) fn link_down(
+        &self,
+        link: LinkId,
+        peer: Option<NodeId>,
+        reason: &LinkError,
+        sent: Sent,
+    ) {
         let wreck = match self.links.borrow_mut().as_mut() {
-            Some(links) => links.down(link, reason, self.now.get()),
+            Some(links) => links.down(link, reason, sent, self.now.get()),
             None => return,
         };
         self.counters().frames_unsent.add(sent.unsent());
         self.counters().frames_doubtful.add(sent.doubtful());
-        self.counters().replies_dropped.add(wreck.replies as u64);
+        self.counters()
+            .replies_dropped
+            .add(wreck.answers.len() as u64);
+        drop_quietly(wreck.answers);
+        for (kind, fate) in wreck.letters {
+            let reason = match fate {
+                Fate::Delivered => continue,
+                Fate::Doubtful => Reason::LinkLost,
+                Fate::Unsent => Reason::NodeUnreachable,
+            };
+            self.kinds.borrow().cell_or_unknown(kind).drop_for(reason);
+        }
         if let Some(node) = peer {
             self.fail_calls_via(link, sent, node, &wreck.reason);
             for parcel in wreck.parcels {
@@ -280,19 +300,37 @@ impl Shard {
 
     /// Sends what waited for a link or for room on it.
     pub(crate) fn pump_links(&self) {
-        let now = self.micros();
+        let now = self.node.micros(Instant::now());
         let pumped = self
             .links
             .borrow_mut()
             .as_mut()
             .map(|links| links.pump(now));
         let Some(pumped) = pumped else { return };
-        for (call, link, number) in pumped.sent {
-            self.note_via(call, link, number);
+        self.counters().frames_out.add(pumped.frames);
+        drop_quietly(pumped.answers);
+        for (parcel, link, number) in pumped.sent {
+            if let Some(call) = parcel.call {
+                self.note_via(call, link, number);
+            }
+            drop_quietly(parcel);
+        }
+        for parcel in pumped.expired {
+            self.expire_parcel(parcel);
         }
         for (parcel, error) in pumped.refused {
             self.undeliverable(parcel, error);
         }
+    }
+
+    // Its call has ended or is about to: nobody waits for what it would do.
+    fn expire_parcel(&self, parcel: Parcel) {
+        let target = &parcel.message.target;
+        self.drop_for(target.id.kind, target.kind, Reason::Expired);
+        if let Some(call) = parcel.call {
+            self.refuse_call(call, Refusal::Expired);
+        }
+        drop_quietly(parcel);
     }
 }
 

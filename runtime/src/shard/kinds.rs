@@ -38,10 +38,10 @@ impl Kinds {
     }
 
     /// Hosts a kind from here on. A later registration of the same name replaces the factory for
-    /// activations to come.
-    pub(crate) fn host(&mut self, kind: Kind, counters: &ShardCounters) {
+    /// activations to come, and comes back to be dropped.
+    pub(crate) fn host(&mut self, kind: Kind, counters: &ShardCounters) -> Option<Kind> {
         let entry = self.entry(kind.id(), kind.name(), counters);
-        entry.hosted = Some(kind);
+        entry.hosted.replace(kind)
     }
 
     /// The counters of a kind, made when it is first seen.

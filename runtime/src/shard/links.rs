@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use teff_contract::{LinkReason, Outgoing, TellError};
 use teff_core::time::Micros;
-use teff_transport::{Endpoint, LinkError, LinkId, SendError};
+use teff_transport::{Endpoint, Fate, LinkError, LinkId, SendError, Sent};
 use teff_wire::{
-    CallId, Epoch, Fingerprint, FrameType, Header, Hello, KindId, KindOffer, MethodId, NodeId,
-    ShardId, Status,
+    CallId, CloseCode, Epoch, Fingerprint, FrameType, Header, Hello, KindId, KindOffer, MethodId,
+    NodeId, ShardId, Status,
 };
 
 use crate::envelope::Settled;
@@ -45,23 +45,32 @@ pub(crate) struct Destination {
 
 /// What became of a parcel.
 pub(crate) enum Posted {
-    /// It left on this link, as the frame of this number.
-    Sent(LinkId, u64),
+    /// It left on this link, as the frame of this number, and is of no more use.
+    Sent(Parcel, LinkId, u64),
     /// It waits for its link.
     Queued,
 }
 
-/// What became of parcels that had waited.
+/// What became of parcels and answers that had waited. The values come back, because their
+/// destructors are user code, which must not run while the links are borrowed.
 #[derive(Default)]
 pub(crate) struct Pumped {
-    pub sent: Vec<(CallId, LinkId, u64)>,
+    pub sent: Vec<(Parcel, LinkId, u64)>,
+    pub expired: Vec<Parcel>,
     pub refused: Vec<(Parcel, TellError)>,
+    pub answers: Vec<Settled>,
+    /// How many frames were sent.
+    pub frames: u64,
 }
 
 /// What a link leaves behind when it goes down.
 pub(crate) struct Wreck {
+    /// Those that waited for it and have no other way.
     pub parcels: VecDeque<Parcel>,
-    pub replies: usize,
+    /// Those that waited for room on it.
+    pub answers: VecDeque<(u64, Settled)>,
+    /// The kinds of the letters that were not acknowledged, and what became of each.
+    pub letters: Vec<(KindId, Fate)>,
     pub reason: LinkReason,
 }
 
@@ -85,6 +94,10 @@ struct Peer {
     kinds: HashMap<KindId, Fingerprint>,
     /// Answers that wait for room on the link.
     answers: VecDeque<(u64, Settled)>,
+    /// How many data frames were sent on the link: letters and answers.
+    written: u64,
+    /// Number and kind of each letter that may not have arrived, oldest first.
+    unacknowledged: VecDeque<(u64, KindId)>,
 }
 
 impl Links {
@@ -107,14 +120,11 @@ impl Links {
         now: (Instant, Micros),
     ) -> Result<Posted, (TellError, Option<Parcel>)> {
         let endpoint = &mut self.endpoint;
-        let route = self
-            .routes
-            .entry((to.node, to.shard))
-            .or_insert_with(|| Route {
-                state: State::Dialling(endpoint.dial(now.0, to.node, to.address, to.shard)),
-                waiting: VecDeque::new(),
-                failures: 0,
-            });
+        let route = self.routes.entry((to.node, to.shard)).or_insert_with(|| {
+            Route::new(State::Dialling(
+                endpoint.dial(now.0, to.node, to.address, to.shard),
+            ))
+        });
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
                 let reason = reason.clone();
@@ -131,9 +141,12 @@ impl Links {
         if let State::Up(link) = route.state
             && route.waiting.is_empty()
         {
-            let peer = self.peers.get(&link).expect("a link that is up has a peer");
-            return send(&mut self.endpoint, (link, peer), self.epoch, parcel, now.1)
-                .map(|number| Posted::Sent(link, number));
+            let peer = self.peers.get_mut(&link).expect(PEER);
+            let sent = send(&mut self.endpoint, (link, peer), self.epoch, &parcel, now.1);
+            return match sent {
+                Ok(number) => Ok(Posted::Sent(parcel, link, number)),
+                Err(error) => Err((error, Some(parcel))),
+            };
         }
         if route.waiting.len() >= self.queue_max {
             return Err((TellError::Busy, Some(parcel)));
@@ -142,32 +155,33 @@ impl Links {
         Ok(Posted::Queued)
     }
 
-    /// A link is up: messages to that shard may take it from here on.
-    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello) {
+    /// A link is up: messages to that shard may take it from here on. `shards` is how many the
+    /// peer has in our view.
+    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello, shards: u16, now: Instant) {
         let (node, shard) = (hello.node, hello.from_shard);
-        let kinds = fingerprints(&hello.kinds);
-        self.peers.insert(
-            link,
-            Peer {
-                node,
-                shard,
-                kinds,
-                answers: VecDeque::new(),
-            },
-        );
-        let route = self.routes.entry((node, shard)).or_insert_with(|| Route {
-            state: State::Up(link),
-            waiting: VecDeque::new(),
-            failures: 0,
-        });
-        // A link that the peer dialled while ours is under way leaves ours in charge, so that
-        // what was sent first also leaves first.
-        match route.state {
-            State::Dialling(ours) if ours != link => return,
-            State::Up(_) => return,
-            _ => {}
+        if shard.0 >= shards {
+            // No honest peer has such a shard, and a dishonest one could make up many.
+            self.endpoint.close(now, link, CloseCode::Protocol);
+            return;
         }
-        route.state = State::Up(link);
+        let peer = Peer {
+            node,
+            shard,
+            kinds: fingerprints(&hello.kinds),
+            answers: VecDeque::new(),
+            written: 0,
+            unacknowledged: VecDeque::new(),
+        };
+        self.peers.insert(link, peer);
+        let route = self
+            .routes
+            .entry((node, shard))
+            .or_insert_with(|| Route::new(State::Up(link)));
+        // A link of the peer's own also replaces one that we are still dialling: nothing has left
+        // on that, and what waits for it waits in the route.
+        if !matches!(route.state, State::Up(_)) {
+            route.state = State::Up(link);
+        }
         route.failures = 0;
     }
 
@@ -183,13 +197,18 @@ impl Links {
         self.peers.get(&link).map(|peer| peer.node)
     }
 
-    /// A link is gone. Hands back what waited for it.
-    pub(crate) fn down(&mut self, link: LinkId, error: &LinkError, now: Instant) -> Wreck {
+    /// A link is gone. Hands back what waited for it, unless another link leads to the same shard.
+    pub(crate) fn down(
+        &mut self,
+        link: LinkId,
+        error: &LinkError,
+        sent: Sent,
+        now: Instant,
+    ) -> Wreck {
         let reason = LinkReason::new(error.clone());
         let peer = self.peers.remove(&link);
-        let replies = peer.as_ref().map_or(0, |peer| peer.answers.len());
         let mut parcels = VecDeque::new();
-        for route in self.routes.values_mut() {
+        for (place, route) in &mut self.routes {
             let pause = match route.state {
                 State::Dialling(ours) if ours == link => {
                     route.failures += 1;
@@ -199,37 +218,30 @@ impl Links {
                 State::Up(ours) if ours == link => Duration::ZERO,
                 _ => continue,
             };
-            route.state = State::Down {
-                until: now + pause,
-                reason: reason.clone(),
-            };
-            parcels = std::mem::take(&mut route.waiting);
+            // Both sides may have dialled at once.
+            let leads_there = |peer: &Peer| (peer.node, peer.shard) == *place;
+            if let Some((other, _)) = self.peers.iter().find(|(_, peer)| leads_there(peer)) {
+                route.state = State::Up(*other);
+            } else {
+                let (until, reason) = (now + pause, reason.clone());
+                route.state = State::Down { until, reason };
+                parcels = std::mem::take(&mut route.waiting);
+            }
         }
-        if let Some(peer) = peer {
-            self.adopt_other_link(peer.node, peer.shard);
-        }
+        let (answers, letters) = peer.map_or_else(Default::default, |peer| {
+            let fate = |(number, kind)| (kind, sent.fate(number));
+            let letters = peer.unacknowledged.into_iter().map(fate).collect();
+            (peer.answers, letters)
+        });
         Wreck {
             parcels,
-            replies,
+            answers,
+            letters,
             reason,
         }
     }
 
-    // Both sides may have dialled at once; the second link then takes over.
-    fn adopt_other_link(&mut self, node: NodeId, shard: ShardId) {
-        let other = self
-            .peers
-            .iter()
-            .find(|(_, peer)| peer.node == node && peer.shard == shard)
-            .map(|(link, _)| *link);
-        if let (Some(other), Some(route)) = (other, self.routes.get_mut(&(node, shard)))
-            && matches!(route.state, State::Down { .. })
-        {
-            route.state = State::Up(other);
-        }
-    }
-
-    /// Sends what has waited, as far as there is room.
+    /// Sends what has waited, as far as there is room, and forgets what has been acknowledged.
     pub(crate) fn pump(&mut self, now: Micros) -> Pumped {
         let mut pumped = Pumped::default();
         for route in self.routes.values_mut() {
@@ -237,45 +249,69 @@ impl Links {
                 continue;
             };
             while let Some(parcel) = route.waiting.pop_front() {
-                let call = parcel.call;
-                let peer = self.peers.get(&link).expect("a link that is up has a peer");
-                match send(&mut self.endpoint, (link, peer), self.epoch, parcel, now) {
-                    Ok(number) => pumped.sent.extend(call.map(|call| (call, link, number))),
-                    Err((TellError::Busy, Some(parcel))) => {
+                if parcel.deadline.is_due(now) {
+                    pumped.expired.push(parcel);
+                    continue;
+                }
+                let peer = self.peers.get_mut(&link).expect(PEER);
+                match send(&mut self.endpoint, (link, peer), self.epoch, &parcel, now) {
+                    Ok(number) => pumped.sent.push((parcel, link, number)),
+                    Err(TellError::Busy) => {
                         route.waiting.push_front(parcel);
                         break;
                     }
-                    Err((error, Some(parcel))) => pumped.refused.push((parcel, error)),
-                    Err((_, None)) => unreachable!("a refused parcel always comes back"),
+                    Err(error) => pumped.refused.push((parcel, error)),
                 }
             }
         }
+        pumped.frames = pumped.sent.len() as u64;
         for (link, peer) in &mut self.peers {
             while let Some((number, settled)) = peer.answers.pop_front() {
-                if !answer(&mut self.endpoint, *link, self.epoch, number, &settled) {
-                    peer.answers.push_front((number, settled));
-                    break;
+                match answer(&mut self.endpoint, *link, self.epoch, number, &settled) {
+                    Answered::NoRoom => {
+                        peer.answers.push_front((number, settled));
+                        break;
+                    }
+                    Answered::Sent(frame) => {
+                        peer.written = frame + 1;
+                        pumped.frames += 1;
+                    }
+                    Answered::Lost => {}
                 }
+                pumped.answers.push(settled);
             }
+            peer.forget_acknowledged(self.endpoint.unacknowledged(*link));
         }
         pumped
     }
 
-    /// Answers a call that came over a link. Says whether the answer is on its way; it is not when
-    /// the link is gone or too many answers wait for it.
-    pub(crate) fn answer(&mut self, link: LinkId, number: u64, settled: Settled) -> bool {
+    /// Answers a call that came over a link. Says whether the answer is on its way, which it is
+    /// not when the link is gone or too many answers wait for it, and gives it back unless it has
+    /// to wait.
+    pub(crate) fn answer(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        settled: Settled,
+    ) -> (bool, Option<Settled>) {
         let Some(peer) = self.peers.get_mut(&link) else {
-            return false;
+            return (false, Some(settled));
         };
-        if peer.answers.is_empty() && answer(&mut self.endpoint, link, self.epoch, number, &settled)
-        {
-            return true;
+        if peer.answers.is_empty() {
+            match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
+                Answered::Sent(frame) => {
+                    peer.written = frame + 1;
+                    return (true, Some(settled));
+                }
+                Answered::Lost => return (false, Some(settled)),
+                Answered::NoRoom => {}
+            }
         }
         if peer.answers.len() >= ANSWERS_MAX {
-            return false;
+            return (false, Some(settled));
         }
         peer.answers.push_back((number, settled));
-        true
+        (true, None)
     }
 
     /// Whether nothing waits and everything that was sent has been acknowledged.
@@ -295,19 +331,40 @@ impl Links {
     }
 }
 
+impl Route {
+    fn new(state: State) -> Self {
+        Self {
+            state,
+            waiting: VecDeque::new(),
+            failures: 0,
+        }
+    }
+}
+
+impl Peer {
+    fn forget_acknowledged(&mut self, unacknowledged: u64) {
+        let acknowledged = self.written.saturating_sub(unacknowledged);
+        while let Some((number, _)) = self.unacknowledged.front()
+            && *number < acknowledged
+        {
+            self.unacknowledged.pop_front();
+        }
+    }
+}
+
 fn send(
     endpoint: &mut Endpoint,
-    (link, peer): (LinkId, &Peer),
+    (link, peer): (LinkId, &mut Peer),
     epoch: Epoch,
-    parcel: Parcel,
+    parcel: &Parcel,
     now: Micros,
-) -> Result<u64, (TellError, Option<Parcel>)> {
+) -> Result<u64, TellError> {
     let target = &parcel.message.target;
     let (kind, node) = (target.kind, peer.node);
     match peer.kinds.get(&target.id.kind) {
         Some(fingerprint) if *fingerprint == target.fingerprint => {}
-        Some(_) => return Err((TellError::InterfaceMismatch { kind, node }, Some(parcel))),
-        None => return Err((TellError::UnknownKind { kind, node }, Some(parcel))),
+        Some(_) => return Err(TellError::InterfaceMismatch { kind, node }),
+        None => return Err(TellError::UnknownKind { kind, node }),
     }
     let header = Header {
         frame: if parcel.call.is_some() {
@@ -320,8 +377,7 @@ fn send(
         kind: target.id.kind,
         hops: 0,
         number: parcel.call.map_or(0, CallId::to_u64),
-        // A call whose time is up is sent with a microsecond left: the far side refuses it, and
-        // the answer is exact.
+        // What waited is checked before; a call that is just being made has its time left.
         deadline_us: parcel.deadline.to_wire(now).unwrap_or(1),
         epoch,
     };
@@ -329,7 +385,10 @@ fn send(
     let sent = endpoint.send(link, &header, Some(&target.id.key), |out| {
         payload.encode(out)
     });
-    sent.map_err(|error| (tell_error(&error, node), Some(parcel)))
+    let number = sent.map_err(|error| tell_error(&error, node))?;
+    peer.written = number + 1;
+    peer.unacknowledged.push_back((number, target.id.kind));
+    Ok(number)
 }
 
 fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {
@@ -348,14 +407,21 @@ fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {
     }
 }
 
-// False only when there is no room; an answer that cannot be sent at all counts as sent.
+/// What became of an answer.
+enum Answered {
+    /// It left as the frame of this number.
+    Sent(u64),
+    NoRoom,
+    Lost,
+}
+
 fn answer(
     endpoint: &mut Endpoint,
     link: LinkId,
     epoch: Epoch,
     number: u64,
     settled: &Settled,
-) -> bool {
+) -> Answered {
     let mut header = Header {
         frame: FrameType::Reply,
         status: Status::Ok,
@@ -376,16 +442,17 @@ fn answer(
             send_text(endpoint, link, &header, text)
         }
     };
-    match sent {
-        Err(SendError::Busy) => false,
+    let sent = match sent {
         Err(SendError::TooLarge { .. } | SendError::Payload(())) => {
             header.status = Status::ReplyTooLarge;
-            !matches!(
-                send_text(endpoint, link, &header, &[]),
-                Err(SendError::Busy)
-            )
+            send_text(endpoint, link, &header, &[])
         }
-        Ok(_) | Err(SendError::Down) => true,
+        sent => sent,
+    };
+    match sent {
+        Ok(frame) => Answered::Sent(frame),
+        Err(SendError::Busy) => Answered::NoRoom,
+        Err(_) => Answered::Lost,
     }
 }
 
@@ -416,6 +483,9 @@ fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
         .map(|offer| (offer.kind, offer.fingerprint))
         .collect()
 }
+
+/// Why a peer must be found.
+const PEER: &str = "a link that is up has a peer";
 
 /// 100 ms, doubled with every failure up to 10 s, and up to half of it taken off at random, so
 /// that the shards of a cluster do not dial a restarted node all at once.

@@ -16,6 +16,7 @@ use teff_wire::Status;
 
 use crate::counters::KindCell;
 use crate::envelope::{Letter, ReplyTo, Settled};
+use crate::panics::{drop_quietly, text_of};
 use crate::shard::Shard;
 use crate::shard::catalog::{ActivationKey, Entry};
 use crate::shard::wakers::{Runnable, What};
@@ -293,25 +294,6 @@ impl Stage {
         })
     }
 }
-
-/// Drops a user's value; a panic of its destructor ends there.
-pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        tracing::error!("a destructor panicked: {}", text_of(panic));
-    }
-}
-
-/// What a panic said.
-pub(crate) fn text_of(panic: Box<dyn Any + Send>) -> String {
-    match panic.downcast::<String>() {
-        Ok(text) => *text,
-        Err(panic) => panic
-            .downcast::<&'static str>()
-            .map_or_else(|_| UNSPOKEN.to_owned(), |t| (*t).to_owned()),
-    }
-}
-
-const UNSPOKEN: &str = "(a panic without a text)";
 
 /// Letters of one mailbox that run before others get their turn.
 const MAILBOX_BATCH: usize = 64;
