@@ -23,8 +23,8 @@ use crate::shard::links::Parcel;
 /// A lane from a thread outside the shards.
 pub(crate) struct OutsideLane {
     receiver: Receiver<Outside>,
-    /// A message that found no room. Nothing is taken off the lane before it has gone its way, so the
-    /// thread outside feels the congestion, and its messages stay in order.
+    /// A message that found no room. Nothing is taken off the lane before it has gone its way, so
+    /// the thread outside feels the congestion, and its messages stay in order.
     stuck: Option<Outside>,
 }
 

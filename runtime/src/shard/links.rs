@@ -5,18 +5,20 @@
 //! contract the peer does not share must be refused and not misread. After a failed attempt
 //! messages are refused at once until the back-off is over; the next one dials again.
 
+mod backoff;
+mod frames;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use teff_contract::{LinkReason, Outgoing, TellError};
 use teff_core::time::Micros;
-use teff_transport::{Endpoint, Fate, LinkError, LinkId, SendError, Sent};
-use teff_wire::{
-    CallId, CloseCode, Epoch, Fingerprint, FrameType, Header, Hello, KindId, KindOffer, MethodId,
-    NodeId, ShardId, Status,
-};
+use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
+use teff_wire::{CallId, CloseCode, Epoch, Fingerprint, Hello, KindId, KindOffer, NodeId, ShardId};
 
+use self::backoff::backoff;
+use self::frames::{Answered, answer, send};
 use crate::envelope::Settled;
 
 /// The links of one shard.
@@ -352,131 +354,6 @@ impl Peer {
     }
 }
 
-fn send(
-    endpoint: &mut Endpoint,
-    (link, peer): (LinkId, &mut Peer),
-    epoch: Epoch,
-    parcel: &Parcel,
-    now: Micros,
-) -> Result<u64, TellError> {
-    let target = &parcel.message.target;
-    let (kind, node) = (target.kind, peer.node);
-    match peer.kinds.get(&target.id.kind) {
-        Some(fingerprint) if *fingerprint == target.fingerprint => {}
-        Some(_) => return Err(TellError::InterfaceMismatch { kind, node }),
-        None => return Err(TellError::UnknownKind { kind, node }),
-    }
-    let header = Header {
-        frame: if parcel.call.is_some() {
-            FrameType::Call
-        } else {
-            FrameType::Tell
-        },
-        status: Status::Ok,
-        method: parcel.message.method,
-        kind: target.id.kind,
-        hops: 0,
-        number: parcel.call.map_or(0, CallId::to_u64),
-        // What waited is checked before; a call that is just being made has its time left.
-        deadline_us: parcel.deadline.to_wire(now).unwrap_or(1),
-        epoch,
-    };
-    let payload = &parcel.message.payload;
-    let sent = endpoint.send(link, &header, Some(&target.id.key), |out| {
-        payload.encode(out)
-    });
-    let number = sent.map_err(|error| tell_error(&error, node))?;
-    peer.written = number + 1;
-    peer.unacknowledged.push_back((number, target.id.kind));
-    Ok(number)
-}
-
-fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {
-    match error {
-        SendError::Busy => TellError::Busy,
-        SendError::TooLarge { len, limit } => TellError::TooLarge {
-            len: *len,
-            limit: *limit,
-        },
-        // The encoder refuses nothing that has a schema.
-        SendError::Payload(_) => TellError::TooLarge { len: 0, limit: 0 },
-        SendError::Down => TellError::NodeUnreachable {
-            node,
-            reason: LinkReason::new(LinkError::Reset),
-        },
-    }
-}
-
-/// What became of an answer.
-enum Answered {
-    /// It left as the frame of this number.
-    Sent(u64),
-    NoRoom,
-    Lost,
-}
-
-fn answer(
-    endpoint: &mut Endpoint,
-    link: LinkId,
-    epoch: Epoch,
-    number: u64,
-    settled: &Settled,
-) -> Answered {
-    let mut header = Header {
-        frame: FrameType::Reply,
-        status: Status::Ok,
-        method: MethodId(0),
-        kind: KindId(0),
-        hops: 0,
-        number,
-        deadline_us: 0,
-        epoch,
-    };
-    let sent = match settled {
-        Ok(payload) => endpoint
-            .send(link, &header, None, |out| payload.encode(out))
-            .map_err(drop_payload),
-        Err((status, text)) => {
-            header.status = *status;
-            let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
-            send_text(endpoint, link, &header, text)
-        }
-    };
-    let sent = match sent {
-        Err(SendError::TooLarge { .. } | SendError::Payload(())) => {
-            header.status = Status::ReplyTooLarge;
-            send_text(endpoint, link, &header, &[])
-        }
-        sent => sent,
-    };
-    match sent {
-        Ok(frame) => Answered::Sent(frame),
-        Err(SendError::Busy) => Answered::NoRoom,
-        Err(_) => Answered::Lost,
-    }
-}
-
-fn send_text(
-    endpoint: &mut Endpoint,
-    link: LinkId,
-    header: &Header,
-    text: &[u8],
-) -> Result<u64, SendError<()>> {
-    endpoint.send(link, header, None, |out| {
-        out.extend_from_slice(text);
-        Ok(())
-    })
-}
-
-fn drop_payload<E>(error: SendError<E>) -> SendError<()> {
-    match error {
-        SendError::Busy => SendError::Busy,
-        SendError::Down => SendError::Down,
-        SendError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
-        SendError::Payload(_) => SendError::Payload(()),
-    }
-}
-
 fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
     kinds
         .iter()
@@ -487,44 +364,5 @@ fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
 /// Why a peer must be found.
 const PEER: &str = "a link that is up has a peer";
 
-/// 100 ms, doubled with every failure up to 10 s, and up to half of it taken off at random, so
-/// that the shards of a cluster do not dial a restarted node all at once.
-fn backoff(failures: u32) -> Duration {
-    let full = BACKOFF_MIN
-        .saturating_mul(1 << failures.saturating_sub(1).min(7))
-        .min(BACKOFF_MAX);
-    let mut random = [0; 2];
-    // Without randomness there is no jitter, which is no reason to fail.
-    let _ = getrandom::fill(&mut random);
-    full - full.mul_f64(0.5 * f64::from(u16::from_le_bytes(random)) / 65_536.0)
-}
-
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-
 /// As many calls as a peer's shard can have outstanding: an honest peer never exceeds it.
 const ANSWERS_MAX: usize = 65_536;
-
-/// More of a panic's message than this helps nobody.
-const TEXT_MAX: usize = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_back_off_doubles_and_stays_within_its_bounds() {
-        for failures in 1..20 {
-            let full = (100_u64 << (failures - 1).min(7)).min(10_000);
-            let pause = backoff(failures);
-            assert!(
-                pause >= Duration::from_millis(full / 2),
-                "{failures}: {pause:?}"
-            );
-            assert!(
-                pause <= Duration::from_millis(full),
-                "{failures}: {pause:?}"
-            );
-        }
-    }
-}

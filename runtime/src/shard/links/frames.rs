@@ -1,0 +1,139 @@
+//! Parcels and answers as frames of a link.
+
+use teff_contract::{LinkReason, TellError};
+use teff_core::time::Micros;
+use teff_transport::{Endpoint, LinkError, LinkId, SendError};
+use teff_wire::{CallId, Epoch, FrameType, Header, KindId, MethodId, NodeId, Status};
+
+use super::{Parcel, Peer};
+use crate::envelope::Settled;
+
+/// Sends a parcel and returns its frame's number, if the peer shares the contract.
+pub(super) fn send(
+    endpoint: &mut Endpoint,
+    (link, peer): (LinkId, &mut Peer),
+    epoch: Epoch,
+    parcel: &Parcel,
+    now: Micros,
+) -> Result<u64, TellError> {
+    let target = &parcel.message.target;
+    let (kind, node) = (target.kind, peer.node);
+    match peer.kinds.get(&target.id.kind) {
+        Some(fingerprint) if *fingerprint == target.fingerprint => {}
+        Some(_) => return Err(TellError::InterfaceMismatch { kind, node }),
+        None => return Err(TellError::UnknownKind { kind, node }),
+    }
+    let header = Header {
+        frame: if parcel.call.is_some() {
+            FrameType::Call
+        } else {
+            FrameType::Tell
+        },
+        status: Status::Ok,
+        method: parcel.message.method,
+        kind: target.id.kind,
+        hops: 0,
+        number: parcel.call.map_or(0, CallId::to_u64),
+        // What waited is checked before; a call that is just being made has its time left.
+        deadline_us: parcel.deadline.to_wire(now).unwrap_or(1),
+        epoch,
+    };
+    let payload = &parcel.message.payload;
+    let sent = endpoint.send(link, &header, Some(&target.id.key), |out| {
+        payload.encode(out)
+    });
+    let number = sent.map_err(|error| tell_error(&error, node))?;
+    peer.written = number + 1;
+    peer.unacknowledged.push_back((number, target.id.kind));
+    Ok(number)
+}
+
+fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {
+    match error {
+        SendError::Busy => TellError::Busy,
+        SendError::TooLarge { len, limit } => TellError::TooLarge {
+            len: *len,
+            limit: *limit,
+        },
+        // The encoder refuses nothing that has a schema.
+        SendError::Payload(_) => TellError::TooLarge { len: 0, limit: 0 },
+        SendError::Down => TellError::NodeUnreachable {
+            node,
+            reason: LinkReason::new(LinkError::Reset),
+        },
+    }
+}
+
+/// What became of an answer.
+pub(super) enum Answered {
+    /// It left as the frame of this number.
+    Sent(u64),
+    NoRoom,
+    Lost,
+}
+
+/// Sends the answer to a call.
+pub(super) fn answer(
+    endpoint: &mut Endpoint,
+    link: LinkId,
+    epoch: Epoch,
+    number: u64,
+    settled: &Settled,
+) -> Answered {
+    let mut header = Header {
+        frame: FrameType::Reply,
+        status: Status::Ok,
+        method: MethodId(0),
+        kind: KindId(0),
+        hops: 0,
+        number,
+        deadline_us: 0,
+        epoch,
+    };
+    let sent = match settled {
+        Ok(payload) => endpoint
+            .send(link, &header, None, |out| payload.encode(out))
+            .map_err(drop_payload),
+        Err((status, text)) => {
+            header.status = *status;
+            let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
+            send_text(endpoint, link, &header, text)
+        }
+    };
+    let sent = match sent {
+        Err(SendError::TooLarge { .. } | SendError::Payload(())) => {
+            header.status = Status::ReplyTooLarge;
+            send_text(endpoint, link, &header, &[])
+        }
+        sent => sent,
+    };
+    match sent {
+        Ok(frame) => Answered::Sent(frame),
+        Err(SendError::Busy) => Answered::NoRoom,
+        Err(_) => Answered::Lost,
+    }
+}
+
+fn send_text(
+    endpoint: &mut Endpoint,
+    link: LinkId,
+    header: &Header,
+    text: &[u8],
+) -> Result<u64, SendError<()>> {
+    endpoint.send(link, header, None, |out| {
+        out.extend_from_slice(text);
+        Ok(())
+    })
+}
+
+fn drop_payload<E>(error: SendError<E>) -> SendError<()> {
+    match error {
+        SendError::Busy => SendError::Busy,
+        SendError::Down => SendError::Down,
+        SendError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
+        SendError::Payload(_) => SendError::Payload(()),
+    }
+}
+
+/// More of a panic's message than this helps nobody.
+const TEXT_MAX: usize = 1024;
