@@ -36,13 +36,16 @@
 //!   grain. A sender is a grain, or a thread outside the shards.
 //! * A *call* is handled at most once. Its error says whether the handler ran: see [`CallError`].
 //! * One handler of a grain runs at a time. A panic in it ends that activation and nothing else.
-//! * Every queue is bounded, and whoever finds one full is told.
+//! * Every queue is bounded (in messages), and whoever finds one full is told.
 //! * Every message that was accepted is handled or counted with a reason: see [`Counters`].
 //!
 //! # What differs from the design, and why
 //!
 //! * `Driver` has two methods, sleep and yield. Timers and tasks are the shard's own, because a
 //!   timer of the reactor would need a task of the reactor, whose wakers must not be had.
+//! * `runtime/src/driver/io_uring.rs` has one unsafe block: glommio takes an eventfd in no safe way.
+//! * A thread outside has a lane to each shard that it sends to, not one into the node: a message
+//!   then crosses one lane, not two, and one slow shard does not hold up the others.
 //! * Handlers that are `async` are boxed once per call; plain `fn` handlers allocate nothing.
 //! * The lane slot carries the message inline up to 64 bytes, but is larger than two cache lines.
 //!

@@ -69,7 +69,14 @@ impl IoUring {
         Ok(executor.run(async move {
             let driver = Self::new(sources);
             let run = AssertUnwindSafe(async move { f(driver).await });
-            run.catch_unwind().await.map_err(text_of)
+            let ended = run.catch_unwind().await.map_err(text_of);
+            // The end of the driver asks for its reads to be cancelled, but only asks: glommio
+            // submits that in its next turns, and frees the buffers when it ends. So it gets those
+            // turns, and the kernel is done with the buffers before they go.
+            for _ in 0..REAPING_TURNS {
+                glommio::timer::sleep(REAPING_TIME).await;
+            }
+            ended
         }))
     }
 
@@ -147,6 +154,10 @@ const IO_MEMORY: usize = 64 << 10;
 
 /// A shard has at most three operations in flight.
 const RING_DEPTH: usize = 64;
+
+/// One turn submits the cancellations, the next collects them; each ends after at least this time.
+const REAPING_TURNS: u32 = 3;
+const REAPING_TIME: Duration = Duration::from_micros(200);
 
 /// glommio takes a zero timer for "at once" and a shorter one costs more than it waits.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(1);
