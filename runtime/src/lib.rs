@@ -43,7 +43,7 @@
 //!
 //! * `Driver` has two methods, sleep and yield. Timers and tasks are the shard's own, because a
 //!   timer of the reactor would need a task of the reactor, whose wakers must not be had.
-//! * `runtime/src/driver/io_uring.rs` has one unsafe block: glommio takes an eventfd in no safe way.
+//! * `driver/io_uring.rs` has one unsafe block: glommio takes an eventfd in no safe way.
 //! * A thread outside has a lane to each shard that it sends to, not one into the node: a message
 //!   then crosses one lane, not two, and one slow shard does not hold up the others.
 //! * Handlers that are `async` are boxed once per call; plain `fn` handlers allocate nothing.

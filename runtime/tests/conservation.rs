@@ -223,7 +223,8 @@ fn calls_from_outside_wait_for_room_but_not_past_their_deadline() {
     let one = cluster.builder(1).kind(worker()).start().unwrap();
     // Node 2 is not there: its dial queue fills up, then the lane.
     let far = there(&one, NodeId(2));
-    while far.run().tell().is_ok() {}
+    let patience = Duration::from_millis(100);
+    while far.run().timeout(patience).when_room().wait().is_ok() {}
     let local = there(&one, NodeId(1));
     let started = Instant::now();
     let error = local

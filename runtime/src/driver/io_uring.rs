@@ -13,7 +13,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::UdpSocket as StdUdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket as StdUdpSocket};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -33,6 +33,9 @@ use crate::panics::text_of;
 pub(crate) struct IoUring {
     bell: Rc<BufferedFile>,
     socket: Option<Rc<UdpSocket>>,
+    /// To ring the bell and to poke the socket ourselves, at the end.
+    hand: OwnedFd,
+    poke: Option<Readable>,
     rung: Option<Wait>,
     readable: Option<Wait>,
 }
@@ -43,8 +46,17 @@ type Wait = Pin<Box<dyn Future<Output = ()>>>;
 pub(crate) struct Sources {
     /// The eventfd that the doorbell writes to. Blocking, or the kernel would not wait on it.
     pub bell: OwnedFd,
-    /// A second descriptor of the shard's socket, if the node has a network.
-    pub socket: Option<StdUdpSocket>,
+    /// The shard's socket, if the node has a network.
+    pub socket: Option<Readable>,
+}
+
+/// A socket to wake up for.
+pub(crate) struct Readable {
+    /// A descriptor of its own.
+    pub socket: StdUdpSocket,
+    /// What to send to the socket's own address so that this very socket receives it, and ignores
+    /// it.
+    pub poke: Vec<u8>,
 }
 
 impl IoUring {
@@ -66,13 +78,13 @@ impl IoUring {
             .ring_depth(RING_DEPTH)
             .make()
             .map_err(|error| io::Error::other(error.to_string()))?;
+        let sources = sources.doubled()?;
         Ok(executor.run(async move {
             let driver = Self::new(sources);
             let run = AssertUnwindSafe(async move { f(driver).await });
             let ended = run.catch_unwind().await.map_err(text_of);
-            // The end of the driver asks for its reads to be cancelled, but only asks: glommio
-            // submits that in its next turns, and frees the buffers when it ends. So it gets those
-            // turns, and the kernel is done with the buffers before they go.
+            // A driver that could not be closed in order has at least asked for its reads to be
+            // cancelled, which glommio submits in its next turns.
             for _ in 0..REAPING_TURNS {
                 glommio::timer::sleep(REAPING_TIME).await;
             }
@@ -80,7 +92,7 @@ impl IoUring {
         }))
     }
 
-    fn new(sources: Sources) -> Self {
+    fn new(sources: Doubled) -> Self {
         let fd = sources.bell.into_raw_fd();
         // SAFETY: `fd` was just given up by its `OwnedFd`, so it is open and nobody else will
         // close it; the `BufferedFile` becomes its only owner.
@@ -91,8 +103,26 @@ impl IoUring {
         Self {
             bell: Rc::new(bell),
             socket: socket.map(Rc::new),
+            hand: sources.hand,
+            poke: sources.poke,
             rung: None,
             readable: None,
+        }
+    }
+
+    /// Makes whatever is in flight complete.
+    fn provoke(&self) {
+        // If these fail, the time limit of `close` remains.
+        let _ = rustix::io::write(&self.hand, &1_u64.to_ne_bytes());
+        if let Some(Readable { socket, poke }) = &self.poke
+            && let Ok(mut address) = socket.local_addr()
+        {
+            match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            let _ = socket.send_to(poke, address);
         }
     }
 
@@ -114,7 +144,56 @@ impl IoUring {
     }
 }
 
+impl Sources {
+    fn doubled(self) -> io::Result<Doubled> {
+        let hand = self.bell.try_clone()?;
+        let socket = match &self.socket {
+            Some(readable) => Some(readable.socket.try_clone()?),
+            None => None,
+        };
+        Ok(Doubled {
+            bell: self.bell,
+            hand,
+            socket,
+            poke: self.socket,
+        })
+    }
+}
+
+/// Sources with a second descriptor of each: glommio keeps one, the driver the other.
+struct Doubled {
+    bell: OwnedFd,
+    hand: OwnedFd,
+    socket: Option<StdUdpSocket>,
+    poke: Option<Readable>,
+}
+
 impl Driver for IoUring {
+    // The kernel writes into buffers that glommio frees when it ends, in flight or not. So both
+    // reads are made to complete, and waited for.
+    async fn close(mut self) {
+        self.provoke();
+        let mut limit: Wait = Box::pin(glommio::timer::sleep(CLOSE_TIME));
+        let (rung, readable) = (&mut self.rung, &mut self.readable);
+        poll_fn(|cx| {
+            for source in [&mut *rung, &mut *readable] {
+                if source
+                    .as_mut()
+                    .is_some_and(|wait| wait.as_mut().poll(cx).is_ready())
+                {
+                    *source = None;
+                }
+            }
+            let late = limit.as_mut().poll(cx).is_ready();
+            if late || (rung.is_none() && readable.is_none()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
     async fn park(&mut self, deadline: Option<Instant>) {
         self.arm();
         let mut timer: Option<Wait> = deadline.map(|deadline| {
@@ -154,6 +233,9 @@ const IO_MEMORY: usize = 64 << 10;
 
 /// A shard has at most three operations in flight.
 const RING_DEPTH: usize = 64;
+
+/// How long to wait for reads that were made to complete; they take microseconds.
+const CLOSE_TIME: Duration = Duration::from_millis(200);
 
 /// One turn submits the cancellations, the next collects them; each ends after at least this time.
 const REAPING_TURNS: u32 = 3;

@@ -13,10 +13,10 @@ use teff_contract::Kind;
 use teff_core::hash::PlacementKey;
 use teff_core::view::View;
 use teff_lane::{Doorbell, Receiver, lane};
-use teff_transport::{Endpoint, LocalNode, Settings, Socket};
+use teff_transport::{Endpoint, LocalNode, Settings, Socket, shard_of};
 use teff_wire::{Incarnation, NodeId, ShardId};
 
-use crate::driver::{IoUring, Sources};
+use crate::driver::{IoUring, Readable, Sources};
 use crate::envelope::Envelope;
 use crate::error::{ConfigError, StartError};
 use crate::node::Node;
@@ -297,9 +297,25 @@ fn endpoint(
     settings: Arc<Settings>,
     id: ShardId,
     socket: Socket,
-) -> io::Result<(std::net::UdpSocket, Endpoint)> {
+) -> io::Result<(Readable, Endpoint)> {
     let copy = std::net::UdpSocket::from(socket.as_fd().try_clone_to_owned()?);
+    let poke = poke(id, settings.local().shards);
     let endpoint =
         Endpoint::new(settings, id, socket).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok((copy, endpoint))
+    Ok((Readable { socket: copy, poke }, endpoint))
 }
+
+/// A datagram that is steered to this shard and is no QUIC: its first byte says a short header
+/// without the bit that every QUIC packet has.
+fn poke(id: ShardId, shards: u16) -> Vec<u8> {
+    let candidates = (0..=u32::from(u16::MAX)).map(|n| {
+        let mut datagram = vec![0; POKE_LEN];
+        datagram[POKE_LEN - 4..].copy_from_slice(&n.to_be_bytes());
+        datagram
+    });
+    let mut steered = candidates.filter(|datagram| shard_of(datagram, shards) == id);
+    steered.next().unwrap_or_default()
+}
+
+/// A first byte and a connection id of eight.
+const POKE_LEN: usize = 9;

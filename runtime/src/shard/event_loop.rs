@@ -69,7 +69,15 @@ impl<D: Driver> EventLoop<D> {
                 self.idle().await;
             }
         }
-        self.finish();
+        let Self {
+            shard,
+            driver,
+            lanes,
+            outside,
+            ..
+        } = self;
+        finish(&shard, lanes, outside);
+        driver.close().await;
     }
 
     /// One turn of the loop. Says whether anything happened.
@@ -190,43 +198,41 @@ impl<D: Driver> EventLoop<D> {
             self.next_receive = Instant::now();
         }
     }
+}
 
-    /// The node stops: counts what is left, and says good-bye to peers.
-    fn finish(mut self) {
-        let shard = Rc::clone(&self.shard);
-        shard.stopping.set(true);
-        self.take_orders();
-        shard.flush_lanes();
-        self.await_others();
-        for lane in &mut self.lanes {
-            while let Some(envelope) = lane.pop() {
-                shard.discard(envelope);
-            }
+/// The node stops: counts what is left, and says good-bye to peers.
+fn finish(shard: &Rc<Shard>, lanes: Vec<Receiver<Envelope>>, outside: Vec<OutsideLane>) {
+    shard.stopping.set(true);
+    shard.flush_lanes();
+    await_others(shard);
+    for mut lane in lanes {
+        while let Some(envelope) = lane.pop() {
+            shard.discard(envelope);
         }
-        let shared = shard.node.shard(shard.id());
-        let mut lanes = Vec::new();
-        for lane in self.outside {
-            let (lane, stuck) = lane.into_parts();
-            lanes.push(lane);
-            if let Some(stuck) = stuck {
-                stuck.discard(&shared.counters);
-            }
-        }
-        shared.end(lanes, |outside| outside.discard(&shared.counters));
-        shard.discard_queues();
-        shard.close_links(CloseCode::Shutdown);
     }
-
-    /// Waits until no shard of the node turns any more: what they have sent each other is then in
-    /// the lanes, and can be counted. A handler that does not return is not waited for.
-    fn await_others(&self) {
-        let node = &self.shard.node;
-        // AcqRel: whoever counts all of them sees what each had pushed before.
-        node.halted.fetch_add(1, Ordering::AcqRel);
-        let until = Instant::now() + HALT_TIME;
-        while node.halted.load(Ordering::Acquire) < node.shards.len() && Instant::now() < until {
-            std::thread::yield_now();
+    let shared = shard.node.shard(shard.id());
+    let mut lanes = Vec::new();
+    for lane in outside {
+        let (lane, stuck) = lane.into_parts();
+        lanes.push(lane);
+        if let Some(stuck) = stuck {
+            stuck.discard(&shared.counters);
         }
+    }
+    shared.end(lanes, |outside| outside.discard(&shared.counters));
+    shard.discard_queues();
+    shard.close_links(CloseCode::Shutdown);
+}
+
+/// Waits until no shard of the node turns any more: what they have sent each other is then in the
+/// lanes, and can be counted. A handler that does not return is not waited for.
+fn await_others(shard: &Shard) {
+    let node = &shard.node;
+    // AcqRel: whoever counts all of them sees what each had pushed before.
+    node.halted.fetch_add(1, Ordering::AcqRel);
+    let until = Instant::now() + HALT_TIME;
+    while node.halted.load(Ordering::Acquire) < node.shards.len() && Instant::now() < until {
+        std::thread::yield_now();
     }
 }
 
