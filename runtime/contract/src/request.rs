@@ -88,7 +88,7 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
     }
 
     /// Sends the message and forgets it: at most once, in order with other messages of this
-    /// sender to this grain.
+    /// sender to this grain. A tell has no deadline: [`timeout`](Self::timeout) does not apply.
     ///
     /// # Errors
     ///
@@ -99,8 +99,9 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         port.tell(message).map_err(|(error, _)| error)
     }
 
-    /// Like [`tell`](Self::tell), but waits for room where a queue on the way is full: `.await`
-    /// the result in a handler or an executor, `.wait()` for it on a plain thread.
+    /// Like [`tell`](Self::tell), but waits for room where the first queue on the way is full:
+    /// `.await` the result in a handler or an executor, `.wait()` for it on a plain thread. The
+    /// mailbox of the grain is further on: a tell that finds that full is counted as dropped.
     pub fn when_room(self) -> WhenRoom<'a> {
         let port = self.grain.port();
         let timeout = self.timeout.unwrap_or(ROOM_TIMEOUT);

@@ -237,6 +237,7 @@ fn mesh(count: usize, capacity: usize) -> Vec<Lanes> {
 /// A shard's thread, from its first line to its last. It must not end unless the node stops: its
 /// grains would be unreachable and its peers would wait, so anything else ends the process.
 fn run(cradle: Cradle) {
+    let _guard = AbortOnPanic;
     let Cradle {
         node,
         id,
@@ -290,6 +291,19 @@ fn run(cradle: Cradle) {
             std::process::abort();
         }
         Err(cause) => drop(ready.send((id, Err(cause)))),
+    }
+}
+
+/// Ends the process when the thread unwinds: what the shard itself panics with is caught and told
+/// above, so this is for the reactor's own panics.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("teff: a shard's reactor panicked, its grains are lost: ending the process");
+            std::process::abort();
+        }
     }
 }
 
