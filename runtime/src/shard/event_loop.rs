@@ -317,8 +317,12 @@ impl Shard {
     }
 
     fn close_links(&self, code: CloseCode) {
-        let now = Instant::now();
+        // Acknowledgements wait for company; those of the last frames leave before the good-bye, or
+        // peers would count as lost what was handled here. So for the links it is a little later.
+        let now = Instant::now() + ACKNOWLEDGE_TIME;
         if let Some(links) = self.links.borrow_mut().as_mut() {
+            links.endpoint.handle_timeout(now);
+            links.endpoint.flush(now);
             links.endpoint.close_all(now, code);
         }
         // Best effort: a peer that misses it notices by itself, only later.
@@ -439,6 +443,9 @@ const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
 /// How long a stopping shard waits for the others to stop.
 const HALT_TIME: Duration = Duration::from_secs(1);
+
+/// Longer than a link keeps an acknowledgement back.
+const ACKNOWLEDGE_TIME: Duration = Duration::from_millis(5);
 
 /// More events than links: enough to hear of the end of each.
 const CLOSE_ROUNDS: usize = 100_000;

@@ -89,5 +89,8 @@ pub(crate) fn finish(nodes: Vec<Node>) {
         node.shutdown().unwrap();
         sum.add(&node.counters().total());
     }
-    assert_eq!(sum.sent, sum.handled + sum.dropped_total(), "{sum:?}");
+    // What a link lost in the very end may have been handled before the peer could say so.
+    let doubtful = sum.dropped.get("link_lost").copied().unwrap_or(0);
+    let known = sum.handled + sum.dropped_total();
+    assert!((sum.sent..=sum.sent + doubtful).contains(&known), "{sum:?}");
 }
