@@ -317,13 +317,14 @@ impl Shard {
     }
 
     fn close_links(&self, code: CloseCode) {
-        // Acknowledgements wait for company; those of the last frames leave before the good-bye, or
-        // peers would count as lost what was handled here. So for the links it is a little later.
-        let now = Instant::now() + ACKNOWLEDGE_TIME;
+        // Acknowledgements wait for company, and QUIC lets nothing leave that does not fit its
+        // window, good-byes included. The acknowledgements of the last frames go first, which peers
+        // would count as lost otherwise.
+        let now = Instant::now();
         if let Some(links) = self.links.borrow_mut().as_mut() {
-            links.endpoint.handle_timeout(now);
-            links.endpoint.flush(now);
+            links.linger();
             links.endpoint.close_all(now, code);
+            links.linger();
         }
         // Best effort: a peer that misses it notices by itself, only later.
         for _ in 0..CLOSE_ROUNDS {
@@ -443,9 +444,6 @@ const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
 /// How long a stopping shard waits for the others to stop.
 const HALT_TIME: Duration = Duration::from_secs(1);
-
-/// Longer than a link keeps an acknowledgement back.
-const ACKNOWLEDGE_TIME: Duration = Duration::from_millis(5);
 
 /// More events than links: enough to hear of the end of each.
 const CLOSE_ROUNDS: usize = 100_000;

@@ -324,6 +324,24 @@ impl Links {
             })
     }
 
+    /// Drives the links a little longer, without taking anything in, so that what they hold back
+    /// leaves: acknowledgements, and packets that wait for the peer's own.
+    pub(crate) fn linger(&mut self) {
+        let start = Instant::now();
+        loop {
+            // Ahead of the clock, so that nothing waits for company.
+            let now = Instant::now() + HASTE;
+            // The socket may be broken; then nothing leaves, and the time limit ends it.
+            while matches!(self.endpoint.receive(now), Ok(count) if count > 0) {}
+            self.endpoint.handle_timeout(now);
+            self.endpoint.flush(now);
+            if self.peers.is_empty() || start.elapsed() >= LINGER {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Takes out whatever still waits, when the shard ends.
     pub(crate) fn take_waiting(&mut self) -> Vec<Parcel> {
         self.routes
@@ -363,6 +381,12 @@ fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
 
 /// Why a peer must be found.
 const PEER: &str = "a link that is up has a peer";
+
+/// Longer than a link keeps an acknowledgement back, or a pacer a packet.
+const HASTE: Duration = Duration::from_millis(5);
+
+/// Many round trips in one machine room.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// As many calls as a peer's shard can have outstanding: an honest peer never exceeds it.
 const ANSWERS_MAX: usize = 65_536;
