@@ -58,6 +58,7 @@ mod error;
 mod counters;
 mod envelope;
 mod status;
+mod idle;
 mod shared;
 mod driver;
 mod shard;
@@ -65,6 +66,7 @@ mod node;
 
 pub use counters::{Counters, KindCounters};
 pub use error::{ConfigError, Error, RegisterError, ShutdownError, StartError};
+pub use idle::IdleStrategy;
 pub use node::{Builder, Node};
 pub use probe::Obstacle;
 

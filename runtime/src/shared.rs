@@ -19,6 +19,7 @@ use teff_wire::{NodeId, ShardId};
 
 use crate::counters::ShardCounters;
 use crate::envelope::Outside;
+use crate::idle::IdleStrategy;
 use crate::shard::wakers::Runnable;
 
 /// A node as its threads see it.
@@ -49,6 +50,7 @@ pub(crate) struct Limits {
     pub activations_max: usize,
     pub dial_queue: usize,
     pub message_bytes_max: usize,
+    pub idle: IdleStrategy,
 }
 
 /// A shard as other threads see it.

@@ -8,6 +8,7 @@ use teff_transport::{CipherSuite, Identity, Listener};
 use teff_wire::{NodeId, Version};
 
 use crate::error::StartError;
+use crate::idle::IdleStrategy;
 use crate::node::spec::Source;
 use crate::node::{Node, plan, start};
 use crate::probe;
@@ -145,6 +146,13 @@ impl Builder {
         self
     }
 
+    /// What the shards do while they have nothing to do. Default: poll for at most 50 us, adapting
+    /// to whether that pays, then sleep.
+    pub fn idle(mut self, strategy: IdleStrategy) -> Self {
+        self.limits.idle = strategy;
+        self
+    }
+
     /// Claims another protocol version, to test that peers refuse it.
     #[doc(hidden)]
     pub fn protocol_version(self, major: u16, minor: u16) -> Self {
@@ -200,4 +208,5 @@ pub(super) const DEFAULTS: Limits = Limits {
     activations_max: 1_000_000,
     dial_queue: 4096,
     message_bytes_max: 16 << 20,
+    idle: IdleStrategy::Spin(Duration::from_micros(50)),
 };

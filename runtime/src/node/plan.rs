@@ -9,6 +9,7 @@ use teff_transport::{CipherSuite, ClusterName, Identity, Limits as LinkLimits, L
 use teff_wire::{Epoch, Key, NodeId, Version};
 
 use crate::error::{ConfigError, StartError};
+use crate::idle::IdleStrategy;
 use crate::node::builder::{Builder, DEFAULTS, Listen, Mode, Static};
 use crate::node::kinds::Registry;
 use crate::node::{cpu, spec};
@@ -142,6 +143,11 @@ fn check_limits(limits: &Limits) -> impl Iterator<Item = ConfigError> {
             limits.activations_max > 0,
             "activations_max",
             "at least one grain",
+        ),
+        (
+            !matches!(limits.idle, IdleStrategy::Spin(time) if time > IdleStrategy::SPIN_MAX),
+            "idle",
+            "Spin for at most 1 s (BusyPoll never sleeps)",
         ),
         (
             (MESSAGE_MIN..=DEFAULTS.message_bytes_max).contains(&limits.message_bytes_max),

@@ -19,6 +19,7 @@ use teff_wire::{Incarnation, NodeId, ShardId};
 use crate::driver::{IoUring, Readable, Sources};
 use crate::envelope::Envelope;
 use crate::error::{ConfigError, StartError};
+use crate::idle::Idler;
 use crate::node::Node;
 use crate::node::plan::{Network, Plan};
 use crate::node::port::NodePort;
@@ -34,6 +35,8 @@ struct Cradle {
     node: Arc<NodeShared>,
     id: ShardId,
     cpu: usize,
+    /// Whether another shard has the same CPU.
+    crowded: bool,
     kinds: Vec<Kind>,
     outgoing: Vec<Option<LaneOut>>,
     incoming: Vec<Receiver<Envelope>>,
@@ -83,6 +86,8 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
     });
     let lanes = mesh(count, node.limits.lane_capacity);
     let (ready, readies) = mpsc::channel();
+    let crowded = |cpu| cpus.iter().filter(|other| **other == cpu).count() > 1;
+    let cpus: Vec<_> = cpus.iter().map(|cpu| (*cpu, crowded(*cpu))).collect();
     let places = lanes
         .into_iter()
         .zip(bells)
@@ -90,10 +95,11 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         .zip(cpus)
         .enumerate();
     let cradles = places.map(
-        |(index, ((((outgoing, incoming), bell), network), cpu))| Cradle {
+        |(index, ((((outgoing, incoming), bell), network), (cpu, crowded)))| Cradle {
             node: Arc::clone(&node),
             id: ShardId(index as u16),
             cpu,
+            crowded,
             kinds: kinds.clone(),
             outgoing,
             incoming,
@@ -242,6 +248,7 @@ fn run(cradle: Cradle) {
         node,
         id,
         cpu,
+        crowded,
         kinds,
         outgoing,
         incoming,
@@ -273,11 +280,12 @@ fn run(cradle: Cradle) {
         kinds: hosted,
     };
     let running = ready.clone();
+    let idler = Idler::new(node.limits.idle, crowded);
     let ended = IoUring::run(cpu, Sources { bell, socket }, move |driver| {
         // Whoever waits for it is gone only if another shard has failed, and will say so.
         drop(running.send((id, Ok(()))));
         Shard::enter(node, parts, move |shard| {
-            EventLoop::new(shard, driver, incoming).run()
+            EventLoop::new(shard, driver, idler, incoming).run()
         })
     });
     match ended {

@@ -17,6 +17,7 @@ use teff_wire::CloseCode;
 
 use crate::driver::Driver;
 use crate::envelope::Envelope;
+use crate::idle::{Idle, Idler};
 use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::shard::ingress::{OutsideLane, drain_lanes};
@@ -29,8 +30,7 @@ pub(crate) struct EventLoop<D> {
     lanes: Vec<Receiver<Envelope>>,
     outside: Vec<OutsideLane>,
     turns: u64,
-    /// Since when nothing has happened.
-    idle_since: Option<Instant>,
+    idler: Idler,
     next_receive: Instant,
     /// When who waits for room is woken to look again.
     next_room: Instant,
@@ -38,7 +38,12 @@ pub(crate) struct EventLoop<D> {
 }
 
 impl<D: Driver> EventLoop<D> {
-    pub(crate) fn new(shard: Rc<Shard>, driver: D, lanes: Vec<Receiver<Envelope>>) -> Self {
+    pub(crate) fn new(
+        shard: Rc<Shard>,
+        driver: D,
+        idler: Idler,
+        lanes: Vec<Receiver<Envelope>>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             shard,
@@ -46,7 +51,7 @@ impl<D: Driver> EventLoop<D> {
             lanes,
             outside: Vec::new(),
             turns: 0,
-            idle_since: None,
+            idler,
             next_receive: now,
             next_room: now,
             stopping: false,
@@ -61,7 +66,9 @@ impl<D: Driver> EventLoop<D> {
                 break;
             }
             if busy {
-                self.idle_since = None;
+                if self.idler.was_idle() {
+                    self.idler.handle_work(self.shard.now.get());
+                }
                 if self.turns.is_multiple_of(TURNS_PER_YIELD) {
                     self.driver.turn().await;
                 }
@@ -170,11 +177,13 @@ impl<D: Driver> EventLoop<D> {
 
     async fn idle(&mut self) {
         let now = self.shard.now.get();
-        let since = *self.idle_since.get_or_insert(now);
-        if now.duration_since(since) < SPIN || self.shard.has_ready() {
-            // The other side of a lane may need this very CPU.
-            std::thread::yield_now();
+        if self.shard.has_ready() {
             return;
+        }
+        match self.idler.handle_idle(now) {
+            Idle::Park => {}
+            Idle::Yield => return std::thread::yield_now(),
+            Idle::Poll => return,
         }
         let mut deadline = self.shard.next_deadline();
         if self.is_waiting_for_room() {
@@ -451,10 +460,6 @@ const CLOSE_ROUNDS: usize = 100_000;
 /// Messages let in from each outside lane per turn, when there was other work and when not.
 const ADMIT_BUSY: usize = 32;
 const ADMIT_IDLE: usize = 1024;
-
-/// How long an idle shard polls before it sleeps. A wake-up costs about 25 us, so polling for much
-/// longer than that gains little.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// Turns of a busy loop between two turns of the reactor, which has nothing of ours to do unless
 /// the shard sleeps.
