@@ -17,7 +17,7 @@ const BANNED: [&str; 8] = [
 ];
 
 /// Who may depend on whom, by hand: downwards only.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("transport/wire", &[]),
     ("runtime/lane", &[]),
     ("runtime/macros", &[]),
@@ -35,6 +35,7 @@ const EDGES: [(&str, &[&str]); 9] = [
         ],
     ),
     ("runtime/cli", &["teff-core", "teff-transport", "teff-wire"]),
+    ("bench", &["teff-core", "teff-lane", "teff-wire"]),
     ("examples", &["teff"]),
 ];
 
