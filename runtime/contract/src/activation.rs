@@ -2,37 +2,26 @@
 //!
 //! A handler that is a plain `fn` runs to its end inside [`Activation::begin`]. An `async fn`
 //! becomes a future that owns the grain while it runs, so the grain has exactly one handler at a
-//! time, and the borrow checker says so.
+//! time, and the borrow checker says so. How a grain is kept follows from its contract: one whose
+//! handlers are all plain lies in its activation ([`Stays`]), any other in a box of its own, which
+//! a future can take along ([`Leaves`]).
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use teff_wire::{MethodId, Status};
 
 use crate::context::Ctx;
+use crate::handler::{Pooled, pooled};
 use crate::kind::Serve;
 use crate::payload::{Arguments, Payload};
 
-/// A handler that has not ended: owns the grain and gives it back with the outcome.
-pub type Handler<T> = Pin<Box<dyn Future<Output = (Box<T>, Result<Payload, Status>)>>>;
-
-/// What generated dispatch did with a message.
-pub enum Served<T> {
-    /// The handler ended.
-    Done(Payload),
-    /// The handler is a future, not yet polled.
-    Later(Handler<T>),
-    /// The handler did not run.
-    Refused(Status),
-}
-
 /// Where a turn left the activation.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The handler ended with this reply; the next message may begin.
-    Done(Payload),
+    /// The handler ended and has left its reply; the next message may begin.
+    Done,
     /// The handler did not run; the next message may begin.
     Refused(Status),
     /// The handler waits for something; [`resume`](Activation::resume) it when it is woken.
@@ -43,47 +32,97 @@ pub enum Step {
 /// dropped.
 pub trait Activation {
     /// Begins a handler. After [`Step::Suspended`] the handler has not been polled yet: resume it.
-    fn begin(&mut self, ctx: &Ctx, method: MethodId, arguments: Arguments) -> Step;
+    fn begin(
+        &mut self,
+        ctx: &Ctx,
+        method: MethodId,
+        arguments: Arguments<'_>,
+        reply: &mut Payload,
+    ) -> Step;
 
     /// Polls the handler that has begun.
-    fn resume(&mut self, cx: &mut Context<'_>) -> Step;
+    fn resume(&mut self, cx: &mut Context<'_>, reply: &mut Payload) -> Step;
 }
 
-/// An activation of `T` under the contract of `R`.
-pub(crate) struct Hosted<R, T> {
-    // Away while a future has it.
+/// How a grain is kept between handlers.
+pub trait Keep<T>: 'static {
+    /// Keeps a new grain.
+    fn new(grain: T) -> Self;
+
+    /// The grain, for a handler that ends within its turn.
+    ///
+    /// # Panics
+    ///
+    /// When a handler that has not ended has it: two handlers of one activation overlap.
+    fn grain(&mut self) -> &mut T;
+
+    /// Polls the handler that waits.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    fn resume(&mut self, cx: &mut Context<'_>, reply: &mut Payload) -> Step;
+}
+
+/// Keeps a grain whose handlers all end within their turn.
+pub struct Stays<T>(T);
+
+/// Keeps a grain that a waiting handler takes along.
+pub struct Leaves<T> {
     grain: Option<Box<T>>,
     handler: Option<Handler<T>>,
-    contract: PhantomData<fn() -> R>,
 }
 
-impl<R, T> Hosted<R, T> {
-    pub(crate) fn new(grain: T) -> Self {
+/// A handler that has not ended: owns the grain and gives it back with the outcome.
+type Handler<T> = Pooled<(Box<T>, Result<Payload, Status>)>;
+
+impl<T: 'static> Keep<T> for Stays<T> {
+    fn new(grain: T) -> Self {
+        Self(grain)
+    }
+
+    fn grain(&mut self) -> &mut T {
+        &mut self.0
+    }
+
+    fn resume(&mut self, _: &mut Context<'_>, _: &mut Payload) -> Step {
+        unreachable!("a contract without asynchronous methods has no handler that waits")
+    }
+}
+
+impl<T: 'static> Leaves<T> {
+    /// The grain, for a handler that gives it back when it ends.
+    ///
+    /// # Panics
+    ///
+    /// As [`Keep::grain`].
+    pub fn take(&mut self) -> Box<T> {
+        self.grain.take().expect(AT_HOME)
+    }
+
+    /// Keeps the handler that has the grain, not yet polled.
+    pub fn lend<F>(&mut self, handler: F) -> Step
+    where
+        F: Future<Output = (Box<T>, Result<Payload, Status>)> + 'static,
+    {
+        self.handler = Some(pooled(handler));
+        Step::Suspended
+    }
+}
+
+impl<T: 'static> Keep<T> for Leaves<T> {
+    fn new(grain: T) -> Self {
         Self {
             grain: Some(Box::new(grain)),
             handler: None,
-            contract: PhantomData,
-        }
-    }
-}
-
-impl<R: Serve<T>, T: 'static> Activation for Hosted<R, T> {
-    fn begin(&mut self, ctx: &Ctx, method: MethodId, arguments: Arguments) -> Step {
-        assert!(
-            self.handler.is_none(),
-            "a handler begins only after the one before has ended"
-        );
-        match R::serve(&mut self.grain, ctx, method, arguments) {
-            Served::Done(reply) => Step::Done(reply),
-            Served::Refused(status) => Step::Refused(status),
-            Served::Later(handler) => {
-                self.handler = Some(handler);
-                Step::Suspended
-            }
         }
     }
 
-    fn resume(&mut self, cx: &mut Context<'_>) -> Step {
+    fn grain(&mut self) -> &mut T {
+        self.grain.as_deref_mut().expect(AT_HOME)
+    }
+
+    fn resume(&mut self, cx: &mut Context<'_>, reply: &mut Payload) -> Step {
         let handler = self
             .handler
             .as_mut()
@@ -94,8 +133,44 @@ impl<R: Serve<T>, T: 'static> Activation for Hosted<R, T> {
         self.handler = None;
         self.grain = Some(grain);
         match outcome {
-            Ok(reply) => Step::Done(reply),
+            Ok(payload) => {
+                *reply = payload;
+                Step::Done
+            }
             Err(status) => Step::Refused(status),
         }
     }
 }
+
+/// An activation of `T` under the contract of `R`.
+pub(crate) struct Hosted<R: Serve<T>, T: 'static> {
+    keep: R::Keep,
+    contract: PhantomData<fn() -> R>,
+}
+
+impl<R: Serve<T>, T: 'static> Hosted<R, T> {
+    pub(crate) fn new(grain: T) -> Self {
+        Self {
+            keep: R::Keep::new(grain),
+            contract: PhantomData,
+        }
+    }
+}
+
+impl<R: Serve<T>, T: 'static> Activation for Hosted<R, T> {
+    fn begin(
+        &mut self,
+        ctx: &Ctx,
+        method: MethodId,
+        arguments: Arguments<'_>,
+        reply: &mut Payload,
+    ) -> Step {
+        R::serve(&mut self.keep, ctx, method, arguments, reply)
+    }
+
+    fn resume(&mut self, cx: &mut Context<'_>, reply: &mut Payload) -> Step {
+        self.keep.resume(cx, reply)
+    }
+}
+
+const AT_HOME: &str = "a handler begins only after the one before has given the grain back";

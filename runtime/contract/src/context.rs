@@ -41,48 +41,53 @@ pub trait Host {
 
 /// The context of an activation. Cloning it is cheap.
 #[derive(Clone)]
-pub struct Ctx(Rc<Inner>);
-
-struct Inner {
+pub struct Ctx {
     id: GrainId,
-    host: Rc<dyn Host>,
-    port: Arc<dyn Port>,
+    home: Rc<Home>,
+}
+
+/// What all activations of a shard have in common.
+pub struct Home {
+    /// The shard.
+    pub host: Rc<dyn Host>,
+    /// What references made there send through.
+    pub port: Arc<dyn Port>,
 }
 
 impl Ctx {
     /// Called by the runtime for each activation.
-    pub fn new(id: GrainId, host: Rc<dyn Host>, port: Arc<dyn Port>) -> Self {
-        Self(Rc::new(Inner { id, host, port }))
+    pub fn new(id: GrainId, home: Rc<Home>) -> Self {
+        Self { id, home }
     }
 
     /// This grain.
     pub fn id(&self) -> &GrainId {
-        &self.0.id
+        &self.id
     }
 
     /// This grain's key.
     pub fn key(&self) -> &str {
-        self.0.id.key.as_str()
+        self.id.key.as_str()
     }
 
     /// The node that the activation lives on.
     pub fn node(&self) -> NodeId {
-        self.0.host.node()
+        self.home.host.node()
     }
 
     /// The shard that the activation lives on.
     pub fn shard(&self) -> ShardId {
-        self.0.host.shard()
+        self.home.host.shard()
     }
 
     /// A reference to another grain, or to this one.
     pub fn grain<R: Reference>(&self, key: impl AsRef<str>) -> R {
-        R::from_grain(GrainRef::to::<R>(Arc::clone(&self.0.port), key))
+        R::from_grain(GrainRef::to::<R>(Arc::clone(&self.home.port), key))
     }
 
     /// Suspends the handler for at least this long. The grain takes no other message meanwhile.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        let host = Rc::clone(&self.0.host);
+        let host = Rc::clone(&self.home.host);
         let now = host.now();
         // A duration that overflows the clock may come from a peer; it is as good as for ever.
         let deadline = now.checked_add(duration).unwrap_or(now + FOR_EVER);
@@ -95,7 +100,7 @@ impl Ctx {
 
     /// Runs `task` beside the grain, on the same shard. A panic in it ends that task only.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.0.host.spawn(Box::pin(task));
+        self.home.host.spawn(Box::pin(task));
     }
 }
 

@@ -5,21 +5,26 @@ use std::sync::Arc;
 
 use teff_wire::{Fingerprint, KindId, MethodId};
 
-use crate::activation::{Activation, Hosted, Served};
+use crate::activation::{Activation, Hosted, Keep, Step};
 use crate::context::Ctx;
-use crate::payload::Arguments;
+use crate::payload::{Arguments, Payload};
+use crate::port::Overload;
 use crate::reference::Reference;
 use crate::schema::Method;
 
 /// Dispatch of a contract onto a type that fulfils it. Implemented by `#[grain]`.
 pub trait Serve<T: 'static>: Reference {
-    /// Runs a method. An asynchronous one takes the grain along and returns a future.
+    /// How the grain is kept, which depends on whether a method is asynchronous.
+    type Keep: Keep<T>;
+
+    /// Runs a method. An asynchronous one takes the grain along and is a future from then on.
     fn serve(
-        grain: &mut Option<Box<T>>,
+        keep: &mut Self::Keep,
         ctx: &Ctx,
         method: MethodId,
-        arguments: Arguments,
-    ) -> Served<T>;
+        arguments: Arguments<'_>,
+        reply: &mut Payload,
+    ) -> Step;
 }
 
 /// A kind and how to make its grains. Register it with a node's `kind` method.
@@ -29,6 +34,7 @@ pub struct Kind {
     id: KindId,
     fingerprint: Fingerprint,
     methods: &'static [Method],
+    overload: Option<Overload>,
     factory: Arc<Factory>,
 }
 
@@ -46,6 +52,7 @@ impl Kind {
             id: R::KIND,
             fingerprint: R::FINGERPRINT,
             methods: R::METHODS,
+            overload: None,
             factory: Arc::new(move |ctx| Box::new(Hosted::<R, T>::new(factory(ctx)))),
         }
     }
@@ -68,6 +75,19 @@ impl Kind {
     /// Its methods.
     pub fn methods(&self) -> &'static [Method] {
         self.methods
+    }
+
+    /// What a message to a grain of this kind does when a queue on its way is full, unless it says
+    /// itself: applies to messages from nodes that host the kind. Without it tells are refused and
+    /// calls wait; see [`Overload`].
+    pub fn on_overload(mut self, overload: Overload) -> Self {
+        self.overload = Some(overload);
+        self
+    }
+
+    /// See [`on_overload`](Self::on_overload).
+    pub fn overload(&self) -> Option<Overload> {
+        self.overload
     }
 
     /// Makes a grain. Runs user code, which may panic.

@@ -22,20 +22,21 @@ pub mod request;
 pub mod reference;
 
 pub mod context;
+mod handler;
 pub mod activation;
 pub mod kind;
 
 #[doc(hidden)]
 pub mod generated;
 
-pub use activation::{Activation, Served, Step};
+pub use activation::{Activation, Step};
 pub use codec::{Archived, Message};
-pub use context::{Ctx, Host, Sleep};
+pub use context::{Ctx, Home, Host, Sleep};
 pub use error::{CallError, Doubt, Failure, LinkReason, Refusal, TellError};
 pub use kind::{Kind, Serve};
 pub use payload::{Arguments, Payload, Reply};
-pub use port::{Outcome, Outgoing, Pending, Port, Target, Ticket};
-pub use reference::{GrainRef, Reference};
+pub use port::{Outcome, Outgoing, Overload, Pending, Port, Target, Ticket, Way};
+pub use reference::{Contract, GrainRef, Reference};
 pub use request::{Call, Request, WhenRoom};
 pub use schema::{Method, Schema, Type};
 pub use teff_macros::{grain, message};

@@ -3,26 +3,26 @@
 //! Values up to 64 bytes lie inside the [`Payload`], larger ones in a box. A payload is encoded
 //! only when its hop is a link; inside a node it is moved from the caller to the handler.
 
-use std::any::Any;
+mod inline;
+
 use std::fmt;
-use std::mem;
 
 use rkyv::util::AlignedVec;
-use smallbox::{SmallBox, smallbox};
 use teff_wire::Block;
 
+use self::inline::Inline;
 use crate::codec::{self, Message, Undecodable, Unencodable};
 
-/// A message of any type.
-pub struct Payload(SmallBox<dyn Body, Inline>);
+/// A message of any type, or nothing once it was taken out.
+pub struct Payload(Inline);
 
 /// What a handler is run with: a value from this node, or bytes from another.
 #[derive(Debug)]
-pub enum Arguments {
+pub enum Arguments<'a> {
     /// Moved here from the caller.
-    Value(Payload),
+    Value(&'a mut Payload),
     /// Arrived on a link, not yet validated.
-    Bytes(Block),
+    Bytes(&'a Block),
 }
 
 /// What a handler answered: a value from this node, or bytes from another.
@@ -34,58 +34,61 @@ pub enum Reply {
     Bytes(Block),
 }
 
-// 64 bytes of message and its presence flag: with the two words of the box itself a payload takes
-// 88 bytes, which leaves 40 of a 128-byte lane slot.
-type Inline = [u64; 9];
-
-trait Body: Send {
-    fn encode(&self, out: &mut AlignedVec<16>) -> Result<(), Unencodable>;
-
-    /// Moves the message into `slot`, an `Option` of its type; says whether the type was right.
-    fn take(&mut self, slot: &mut dyn Any) -> bool;
-}
-
-impl<M: Message> Body for Option<M> {
-    fn encode(&self, out: &mut AlignedVec<16>) -> Result<(), Unencodable> {
-        self.as_ref()
-            .map_or(Err(Unencodable), |message| codec::encode(message, out))
-    }
-
-    fn take(&mut self, slot: &mut dyn Any) -> bool {
-        slot.downcast_mut::<Self>()
-            .map(|slot| *slot = mem::take(self))
-            .is_some()
-    }
-}
-
 impl Payload {
+    /// Bytes of a message that lie in place. Larger ones take an allocation.
+    pub const INLINE: usize = inline::INLINE;
+
     /// Wraps a message.
     pub fn new<M: Message>(message: M) -> Self {
-        Self(smallbox!(Some(message)))
+        Self(Inline::new(message))
     }
 
-    /// Takes the message out.
+    /// Nothing.
+    pub const fn empty() -> Self {
+        Self(Inline::empty())
+    }
+
+    /// Whether there is no message in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts a message in, in the place of what was there.
+    pub fn set<M: Message>(&mut self, message: M) {
+        self.0.set(message);
+    }
+
+    /// Drops the message, if there is one.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Takes the message out and leaves nothing.
     ///
     /// # Errors
     ///
-    /// [`Undecodable`] when it is of another type: caller and handler disagree.
-    pub fn take<M: Message>(mut self) -> Result<M, Undecodable> {
-        let mut slot = None::<M>;
-        self.0.take(&mut slot);
-        slot.ok_or(Undecodable)
+    /// [`Undecodable`] when it is of another type (caller and handler disagree), or was taken.
+    pub fn take<M: Message>(&mut self) -> Result<M, Undecodable> {
+        self.0.take().ok_or(Undecodable)
     }
 
     /// Appends the archive of the message to `out`.
     ///
     /// # Errors
     ///
-    /// See [`codec::encode`].
+    /// See [`codec::encode`]; also when there is none.
     pub fn encode(&self, out: &mut AlignedVec<16>) -> Result<(), Unencodable> {
         self.0.encode(out)
     }
 }
 
-impl Arguments {
+impl Default for Payload {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl Arguments<'_> {
     /// Takes them as an owned value; bytes are validated and deserialised.
     ///
     /// # Errors
@@ -94,7 +97,7 @@ impl Arguments {
     pub fn take<M: Message>(self) -> Result<M, Undecodable> {
         match self {
             Self::Value(payload) => payload.take(),
-            Self::Bytes(block) => codec::decode(&block),
+            Self::Bytes(block) => codec::decode(block),
         }
     }
 
@@ -111,7 +114,7 @@ impl Arguments {
                 payload.encode(&mut bytes).map_err(|_| Undecodable)?;
                 Ok(Block::from(bytes))
             }
-            Self::Bytes(block) => Ok(block),
+            Self::Bytes(block) => Ok(block.clone()),
         }
     }
 }
@@ -124,7 +127,7 @@ impl Reply {
     /// [`Undecodable`] when it is not an `M`.
     pub fn take<M: Message>(self) -> Result<M, Undecodable> {
         match self {
-            Self::Value(payload) => payload.take(),
+            Self::Value(mut payload) => payload.take(),
             Self::Bytes(block) => codec::decode(&block),
         }
     }
@@ -132,7 +135,11 @@ impl Reply {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Payload")
+        f.write_str(if self.is_empty() {
+            "Payload(empty)"
+        } else {
+            "Payload(..)"
+        })
     }
 }
 
@@ -157,22 +164,31 @@ mod tests {
     #[test]
     fn a_payload_of_another_type_is_refused() {
         assert_eq!(Payload::new(1_u64).take::<u32>(), Err(Undecodable));
+        assert_eq!(Payload::empty().take::<()>(), Err(Undecodable));
     }
 
     #[test]
     fn sixty_four_bytes_lie_inside_the_payload() {
-        assert!(!SmallBox::is_heap(&Payload::new([0_u64; 8]).0));
-        assert!(SmallBox::is_heap(&Payload::new([0_u64; 9]).0));
-        assert_eq!(size_of::<Payload>(), 88);
+        assert!(!Inline::is_boxed::<[u64; 8]>());
+        assert!(Inline::is_boxed::<[u64; 9]>());
+        // With its table a payload takes 72 bytes, which leaves 56 of a 128-byte lane slot.
+        assert_eq!(
+            (size_of::<Payload>(), size_of::<Option<Payload>>()),
+            (72, 72)
+        );
+        assert_eq!(
+            size_of::<Result<Payload, (teff_wire::Status, String)>>(),
+            72
+        );
     }
 
     #[test]
     fn borrowed_arguments_read_the_same_from_a_value_and_from_bytes() {
-        let value = Arguments::Value(Payload::new((5_u32, String::from("five"))));
-        let block = value.into_block().unwrap();
+        let mut payload = Payload::new((5_u32, String::from("five")));
+        let block = Arguments::Value(&mut payload).into_block().unwrap();
         let archived = codec::access::<(u32, String)>(&block).unwrap();
         assert_eq!((archived.0.to_native(), archived.1.as_str()), (5, "five"));
-        let again = Arguments::Bytes(block).take::<(u32, String)>();
+        let again = Arguments::Bytes(&block).take::<(u32, String)>();
         assert_eq!(again, Ok((5, String::from("five"))));
     }
 }

@@ -1,41 +1,66 @@
 //! What a reference sends through: a node's shards, or a client's connection.
 //!
-//! A port works on any thread. A call is a [`Pending`] that [`Call`](crate::Call) polls; what it
-//! waits on depends on where it was made.
+//! A port works on any thread. A message is lent to it and taken out by whoever accepts it, so a
+//! message that finds no room is still with its sender. A call is a [`Pending`] that
+//! [`Call`](crate::Call) polls; what it waits on depends on where it was made.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use teff_wire::{Fingerprint, GrainId, MethodId};
+use teff_wire::{GrainId, Key, KindId, MethodId};
 
 use crate::error::{CallError, TellError};
 use crate::payload::{Payload, Reply};
+use crate::reference::Contract;
 
 /// What became of a call.
 pub type Outcome = Result<Reply, CallError>;
 
-/// A grain, and what its caller believes about it.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The grain.
-    pub id: GrainId,
-    /// Keyed hash of the id; see [`Port::hash`].
-    pub hash: u64,
-    /// Name of the kind, for messages to people.
-    pub kind: &'static str,
-    /// The contract that the caller was built with.
-    pub fingerprint: Fingerprint,
+/// What becomes of a message when a queue on its way inside the node is full: the lane to the
+/// grain's shard, the shard's own queue, or the grain's mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Overload {
+    /// Its sender gets `Busy` at once. What tells do unless told otherwise.
+    Refuse,
+    /// It waits for room until its timeout, 5 s by default. What calls do unless told otherwise. A
+    /// tell can wait only where that stops no shard: on a thread outside the shards; in a handler
+    /// it is `Busy`, and [`when_room`](crate::Request::when_room) waits.
+    Wait,
+    /// It is dropped and counted as `shed`: a tell says `Ok`, a call gets `Busy`.
+    Shed,
 }
 
-/// A message on its way out.
+/// A grain, and what its caller knows about it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its key.
+    pub key: Key,
+    /// Keyed hash of its id; see [`Port::hash`].
+    pub hash: u64,
+    /// The contract that the caller was built with.
+    pub contract: &'static Contract,
+    /// Where the port last found it.
+    pub way: Way,
+}
+
+/// Room for what a port wants to remember about the way to a grain. 0 says nothing. Not shared by
+/// clones, and of no meaning to anyone but the port.
+#[derive(Debug, Default)]
+pub struct Way(AtomicU64);
+
+/// A message on its way out, lent.
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct Outgoing<'a> {
     /// Who shall get it.
-    pub target: Target,
+    pub target: &'a Target,
     /// Which method.
     pub method: MethodId,
-    /// The arguments.
-    pub payload: Payload,
+    /// The arguments. Empty once they are accepted.
+    pub payload: &'a mut Payload,
+    /// Whether its sender waits for room, so that it is taken in even where a race has let it
+    /// arrive at a full mailbox.
+    pub patient: bool,
 }
 
 /// A call made on a shard: a number that its port understands.
@@ -56,8 +81,9 @@ pub enum Pending {
     },
     /// It has an outcome already.
     Ready(Outcome),
-    /// It was not made, for want of room in the first queue on its way.
-    NoRoom(Outgoing),
+    /// It was not made, for want of room in the first queue on its way. The arguments are where
+    /// they were.
+    NoRoom,
 }
 
 /// Carries messages to grains.
@@ -69,14 +95,14 @@ pub trait Port: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`TellError`], with the message when there was merely no room for it.
-    fn tell(&self, message: Outgoing) -> Result<(), (TellError, Option<Outgoing>)>;
+    /// [`TellError`]; with [`TellError::Busy`] the arguments are where they were.
+    fn tell(&self, message: Outgoing<'_>) -> Result<(), TellError>;
 
     /// Asks to be woken when there may be room again.
-    fn poll_room(&self, message: &Outgoing, cx: &mut Context<'_>);
+    fn poll_room(&self, target: &Target, cx: &mut Context<'_>);
 
     /// Makes a call. `timeout` defaults to the node's.
-    fn call(&self, message: Outgoing, timeout: Option<Duration>) -> Pending;
+    fn call(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending;
 
     /// The outcome of a call made on this shard, if it is there.
     fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome>;
@@ -84,6 +110,38 @@ pub trait Port: Send + Sync + 'static {
     /// The caller has lost interest in a call made on this shard.
     fn forget(&self, ticket: Ticket);
 
+    /// What messages of a kind do when there is no room, as far as the kind says. Asked only then.
+    fn overload(&self, kind: KindId) -> Option<Overload>;
+
+    /// Counts a message that its sender sheds, because there was no room for it.
+    fn shed(&self, target: &Target);
+
     /// Whether this thread must not block, because it is one of the port's shards.
     fn is_shard(&self) -> bool;
+}
+
+impl Target {
+    /// The grain's id.
+    pub fn id(&self) -> GrainId {
+        GrainId::new(self.contract.kind, self.key.clone())
+    }
+}
+
+impl Way {
+    /// What was remembered.
+    pub fn get(&self) -> u64 {
+        // Relaxed: a hint that is checked, and complete in itself.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Remembers.
+    pub fn set(&self, way: u64) {
+        self.0.store(way, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Way {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.get()))
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use teff_wire::{Fingerprint, GrainId, Key, KeyError, KindId};
 
-use crate::port::{Port, Target};
+use crate::port::{Port, Target, Way};
 use crate::schema::{Method, contract_fingerprint};
 
 /// A reference to a grain, without its contract. Generated references wrap it.
@@ -16,6 +16,17 @@ use crate::schema::{Method, contract_fingerprint};
 pub struct GrainRef {
     port: Arc<dyn Port>,
     target: Result<Target, KeyError>,
+}
+
+/// What a caller is built with: the same for all references of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contract {
+    /// Name of the kind, for messages to people.
+    pub name: &'static str,
+    /// The kind.
+    pub kind: KindId,
+    /// Hash of the contract.
+    pub fingerprint: Fingerprint,
 }
 
 /// A typed reference, as `#[grain]` generates it: knows the contract of its grain.
@@ -28,6 +39,12 @@ pub trait Reference: Clone + Send + Sync + 'static {
     const KIND: KindId = KindId::of(Self::NAME);
     /// Hash of the contract. Two builds that differ in it refuse each other's calls of this kind.
     const FINGERPRINT: Fingerprint = contract_fingerprint(Self::METHODS);
+    /// All of the above that a message needs.
+    const CONTRACT: &'static Contract = &Contract {
+        name: Self::NAME,
+        kind: Self::KIND,
+        fingerprint: Self::FINGERPRINT,
+    };
 
     /// Wraps an untyped reference.
     fn from_grain(grain: GrainRef) -> Self;
@@ -44,9 +61,9 @@ impl GrainRef {
             let id = GrainId::new(R::KIND, key);
             Target {
                 hash: port.hash(&id),
-                id,
-                kind: R::NAME,
-                fingerprint: R::FINGERPRINT,
+                key: id.key,
+                contract: R::CONTRACT,
+                way: Way::default(),
             }
         });
         Self { port, target }
@@ -56,7 +73,7 @@ impl GrainRef {
     pub fn key(&self) -> &str {
         self.target
             .as_ref()
-            .map_or("", |target| target.id.key.as_str())
+            .map_or("", |target| target.key.as_str())
     }
 
     /// Where it sends.
@@ -77,7 +94,7 @@ impl GrainRef {
 impl fmt::Debug for GrainRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Ok(target) => write!(f, "{}/{}", target.kind, target.id.key),
+            Ok(target) => write!(f, "{}/{}", target.contract.name, target.key),
             Err(error) => write!(f, "invalid reference: {error}"),
         }
     }

@@ -18,7 +18,7 @@ use teff_wire::{KeyError, MethodId};
 use crate::codec::Message;
 use crate::error::{CallError, Doubt, Failure, Refusal, TellError};
 use crate::payload::Payload;
-use crate::port::{Outcome, Outgoing, Pending, Port};
+use crate::port::{Outcome, Outgoing, Overload, Pending, Port, Target};
 use crate::reference::GrainRef;
 
 /// A message to a grain, to be sent as a call or as a tell.
@@ -29,6 +29,7 @@ pub struct Request<'a, A, R> {
     method: MethodId,
     arguments: A,
     timeout: Option<Duration>,
+    overload: Option<Overload>,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -36,7 +37,7 @@ pub struct Request<'a, A, R> {
 #[must_use = "a call does nothing until it is polled"]
 pub struct Call<'a, R> {
     port: &'a dyn Port,
-    state: State,
+    state: State<'a>,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -44,21 +45,22 @@ pub struct Call<'a, R> {
 #[must_use = "a tell that waits for room does nothing until it is awaited or waited for"]
 pub struct WhenRoom<'a> {
     port: &'a dyn Port,
-    message: Result<Option<Outgoing>, KeyError>,
-    timeout: Duration,
-    deadline: Option<Instant>,
+    message: Result<Unsent<'a>, KeyError>,
 }
 
-enum State {
-    Unsent(Unsent),
+enum State<'a> {
+    Unsent(Unsent<'a>),
     Sent(Pending),
     Done,
 }
 
-/// A call that is still to be made, perhaps because there was no room for it yet.
-struct Unsent {
-    message: Outgoing,
+/// A message that is still to be sent, perhaps because there was no room for it yet.
+struct Unsent<'a> {
+    target: &'a Target,
+    method: MethodId,
+    payload: Payload,
     timeout: Option<Duration>,
+    overload: Option<Overload>,
     /// Until when it waits for room; set when it first finds none.
     deadline: Option<Instant>,
 }
@@ -75,43 +77,63 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
             method,
             arguments,
             timeout: None,
+            overload: None,
             reply: PhantomData,
         }
     }
 
-    /// Waits this long for the reply (or, with [`when_room`](Self::when_room), for room), instead
-    /// of the node's default of 5 s. The deadline travels with the call: a handler that cannot
-    /// start in time does not start.
+    /// Waits this long for the reply (or, where it waits for room, for room), instead of the
+    /// node's default of 5 s. The deadline travels with the call: a handler that cannot start in
+    /// time does not start.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
+    /// What becomes of this message when a queue on its way is full, whatever its kind says.
+    pub fn on_overload(mut self, overload: Overload) -> Self {
+        self.overload = Some(overload);
+        self
+    }
+
     /// Sends the message and forgets it: at most once, in order with other messages of this
-    /// sender to this grain. A tell has no deadline: [`timeout`](Self::timeout) does not apply.
+    /// sender to this grain. A tell has no deadline: [`timeout`](Self::timeout) bounds the wait
+    /// for room only.
     ///
     /// # Errors
     ///
     /// [`TellError`] when it was not accepted. `Ok` means accepted, not handled.
     pub fn tell(self) -> Result<(), TellError> {
         let port = self.grain.port();
-        let (message, _) = self.into_message()?;
-        port.tell(message).map_err(|(error, _)| error)
+        let (mut payload, overload) = (Payload::new(self.arguments), self.overload);
+        let target = self.grain.target()?;
+        let told = port.tell(Outgoing {
+            target,
+            method: self.method,
+            payload: &mut payload,
+            patient: false,
+        });
+        match told {
+            Err(TellError::Busy) => Unsent {
+                target,
+                method: self.method,
+                payload,
+                timeout: self.timeout,
+                overload,
+                deadline: None,
+            }
+            .tell_without_room(port),
+            told => told,
+        }
     }
 
-    /// Like [`tell`](Self::tell), but waits for room where the first queue on the way is full:
-    /// `.await` the result in a handler or an executor, `.wait()` for it on a plain thread. The
-    /// mailbox of the grain is further on: a tell that finds that full is counted as dropped.
+    /// Like [`tell`](Self::tell), but waits for room where a queue on the way is full, whatever
+    /// the policy of the kind: `.await` the result in a handler or an executor, `.wait()` for it
+    /// on a plain thread.
     pub fn when_room(self) -> WhenRoom<'a> {
         let port = self.grain.port();
-        let timeout = self.timeout.unwrap_or(ROOM_TIMEOUT);
-        let message = self.into_message().map(|(message, _)| Some(message));
-        WhenRoom {
-            port,
-            message,
-            timeout,
-            deadline: None,
-        }
+        let message = self.into_unsent();
+        WhenRoom { port, message }
     }
 
     /// Calls and blocks this thread until the reply is there. Not for handlers and not for async
@@ -125,40 +147,32 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         if port.is_shard() {
             return Err(Refusal::WouldBlockShard.into());
         }
-        let (message, timeout) = self.into_message().map_err(Refusal::Key)?;
-        let mut unsent = Unsent {
-            message,
-            timeout,
-            deadline: None,
-        };
+        let mut unsent = self.into_unsent().map_err(Refusal::Key)?;
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut cx = Context::from_waker(&waker);
         loop {
-            match unsent.send(port, &mut cx) {
-                Ok(Pending::Ready(outcome)) => return receive(outcome),
-                Ok(Pending::Channel { reply, timeout }) => {
+            match unsent.call(port, &mut cx) {
+                Poll::Ready(Pending::Ready(outcome)) => return receive(outcome),
+                Poll::Ready(Pending::Channel { reply, timeout }) => {
                     return receive(wait_for(&reply, timeout));
                 }
-                Ok(Pending::Slot(_) | Pending::NoRoom(_)) => {
+                Poll::Ready(Pending::Slot(_) | Pending::NoRoom) => {
                     unreachable!("only a shard's own calls wait in a slot")
                 }
-                Err(still) => unsent = still,
+                Poll::Pending => thread::park_timeout(ROOM_RECHECK),
             }
-            thread::park_timeout(ROOM_RECHECK);
         }
     }
 
-    fn into_message(self) -> Result<(Outgoing, Option<Duration>), KeyError> {
-        let target = self.grain.target()?.clone();
-        let payload = Payload::new(self.arguments);
-        Ok((
-            Outgoing {
-                target,
-                method: self.method,
-                payload,
-            },
-            self.timeout,
-        ))
+    fn into_unsent(self) -> Result<Unsent<'a>, KeyError> {
+        Ok(Unsent {
+            target: self.grain.target()?,
+            method: self.method,
+            payload: Payload::new(self.arguments),
+            timeout: self.timeout,
+            overload: self.overload,
+            deadline: None,
+        })
     }
 }
 
@@ -168,12 +182,8 @@ impl<'a, A: Message, R: Message> IntoFuture for Request<'a, A, R> {
 
     fn into_future(self) -> Call<'a, R> {
         let port = self.grain.port();
-        let state = match self.into_message() {
-            Ok((message, timeout)) => State::Unsent(Unsent {
-                message,
-                timeout,
-                deadline: None,
-            }),
+        let state = match self.into_unsent() {
+            Ok(unsent) => State::Unsent(unsent),
             Err(error) => State::Sent(Pending::Ready(Err(Refusal::Key(error).into()))),
         };
         Call {
@@ -192,15 +202,10 @@ impl<R: Message> Future for Call<'_, R> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let State::Unsent(_) = this.state
-            && let State::Unsent(unsent) = mem::replace(&mut this.state, State::Done)
-        {
-            match unsent.send(this.port, cx) {
-                Ok(pending) => this.state = State::Sent(pending),
-                Err(unsent) => {
-                    this.state = State::Unsent(unsent);
-                    return Poll::Pending;
-                }
+        if let State::Unsent(unsent) = &mut this.state {
+            match unsent.call(this.port, cx) {
+                Poll::Ready(pending) => this.state = State::Sent(pending),
+                Poll::Pending => return Poll::Pending,
             }
         }
         let State::Sent(pending) = &mut this.state else {
@@ -216,33 +221,96 @@ impl<R: Message> Future for Call<'_, R> {
                 Poll::Pending => return Poll::Pending,
             },
             Pending::Ready(outcome) => mem::replace(outcome, Err(Doubt::NodeStopped.into())),
-            Pending::NoRoom(_) => unreachable!("a call without room is not sent"),
+            Pending::NoRoom => unreachable!("a call without room is not sent"),
         };
         this.state = State::Done;
         Poll::Ready(receive(outcome))
     }
 }
 
-impl Unsent {
-    /// Makes the call. Without room it asks to be woken and comes back; after its deadline it
-    /// gives up.
-    fn send(mut self, port: &dyn Port, cx: &mut Context<'_>) -> Result<Pending, Self> {
+impl Unsent<'_> {
+    /// Makes the call. Without room it asks to be woken; after its deadline it gives up.
+    fn call(&mut self, port: &dyn Port, cx: &mut Context<'_>) -> Poll<Pending> {
         // What it has waited for room is no longer left for the reply.
         let left = match self.deadline {
             Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
             None => self.timeout,
         };
-        match port.call(self.message, left) {
-            Pending::NoRoom(message) => self.message = message,
-            pending => return Ok(pending),
+        let patient = !matches!(self.overload, Some(Overload::Refuse | Overload::Shed));
+        match port.call(self.lend(patient), left) {
+            Pending::NoRoom => {}
+            pending => return Poll::Ready(pending),
         }
+        let policy = self.policy(port).unwrap_or(Overload::Wait);
+        if policy == Overload::Shed {
+            port.shed(self.target);
+        }
+        if policy != Overload::Wait || self.is_late() {
+            return Poll::Ready(Pending::Ready(Err(Refusal::Busy.into())));
+        }
+        port.poll_room(self.target, cx);
+        Poll::Pending
+    }
+
+    /// Sends a tell. Without room it asks to be woken; after its deadline it gives up.
+    fn tell(&mut self, port: &dyn Port, cx: &mut Context<'_>) -> Poll<Result<(), TellError>> {
+        assert!(
+            !self.payload.is_empty(),
+            "a tell was polled after it had been accepted"
+        );
+        match port.tell(self.lend(true)) {
+            Err(TellError::Busy) if !self.is_late() => {}
+            told => return Poll::Ready(told),
+        }
+        port.poll_room(self.target, cx);
+        Poll::Pending
+    }
+
+    /// Does with a tell that found no room what is to be done with it.
+    #[cold]
+    fn tell_without_room(mut self, port: &dyn Port) -> Result<(), TellError> {
+        match self.policy(port).unwrap_or(Overload::Refuse) {
+            Overload::Refuse => Err(TellError::Busy),
+            Overload::Wait if port.is_shard() => Err(TellError::Busy),
+            Overload::Wait => self.wait_to_tell(port),
+            Overload::Shed => {
+                port.shed(self.target);
+                Ok(())
+            }
+        }
+    }
+
+    fn wait_to_tell(&mut self, port: &dyn Port) -> Result<(), TellError> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match self.tell(port, &mut cx) {
+                Poll::Ready(result) => return result,
+                Poll::Pending if port.is_shard() => return Err(TellError::Busy),
+                // The shard wakes us; the limit only bounds the wait for a shard that is stuck.
+                Poll::Pending => thread::park_timeout(ROOM_RECHECK),
+            }
+        }
+    }
+
+    fn lend(&mut self, patient: bool) -> Outgoing<'_> {
+        Outgoing {
+            target: self.target,
+            method: self.method,
+            payload: &mut self.payload,
+            patient,
+        }
+    }
+
+    fn policy(&self, port: &dyn Port) -> Option<Overload> {
+        self.overload
+            .or_else(|| port.overload(self.target.contract.kind))
+    }
+
+    fn is_late(&mut self) -> bool {
         let now = Instant::now();
         let timeout = self.timeout.unwrap_or(ROOM_TIMEOUT);
-        if now >= *self.deadline.get_or_insert(after(now, timeout)) {
-            return Ok(Pending::Ready(Err(Refusal::Busy.into())));
-        }
-        port.poll_room(&self.message, cx);
-        Err(self)
+        now >= *self.deadline.get_or_insert(after(now, timeout))
     }
 }
 
@@ -262,39 +330,10 @@ impl WhenRoom<'_> {
     /// [`TellError`]; [`TellError::Busy`] when there was no room in time, or at once on one of the
     /// node's own shards, which must not block.
     pub fn wait(mut self) -> Result<(), TellError> {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            match self.poll_once(&mut cx) {
-                Poll::Ready(result) => return result,
-                Poll::Pending if self.port.is_shard() => return Err(TellError::Busy),
-                // The shard wakes us; the limit only bounds the wait for a shard that is stuck.
-                Poll::Pending => thread::park_timeout(ROOM_RECHECK),
-            }
+        match &mut self.message {
+            Ok(message) => message.wait_to_tell(self.port),
+            Err(error) => Err(TellError::Key(error.clone())),
         }
-    }
-
-    fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TellError>> {
-        let message = match &mut self.message {
-            Ok(message) => message,
-            Err(error) => return Poll::Ready(Err(TellError::Key(error.clone()))),
-        };
-        let Some(first) = message.take() else {
-            panic!("a tell was polled after it had been accepted");
-        };
-        match self.port.tell(first) {
-            Ok(()) => return Poll::Ready(Ok(())),
-            Err((TellError::Busy, Some(back))) => *message = Some(back),
-            Err((error, _)) => return Poll::Ready(Err(error)),
-        }
-        let now = Instant::now();
-        if now >= *self.deadline.get_or_insert(after(now, self.timeout)) {
-            return Poll::Ready(Err(TellError::Busy));
-        }
-        if let Some(message) = message {
-            self.port.poll_room(message, cx);
-        }
-        Poll::Pending
     }
 }
 
@@ -305,7 +344,11 @@ impl Future for WhenRoom<'_> {
     type Output = Result<(), TellError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().poll_once(cx)
+        let this = self.get_mut();
+        match &mut this.message {
+            Ok(message) => message.tell(this.port, cx),
+            Err(error) => Poll::Ready(Err(TellError::Key(error.clone()))),
+        }
     }
 }
 

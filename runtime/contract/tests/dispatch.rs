@@ -165,7 +165,7 @@ fn room() -> (Hosted, GalleryRef) {
 fn a_plain_handler_ends_within_its_turn() {
     for route in ROUTES {
         let (mut grain, gallery) = room();
-        assert!(matches!(grain.begin(gallery.add(3), route), Step::Done(_)));
+        assert!(matches!(grain.begin(gallery.add(3), route), Step::Done));
         assert_eq!(grain.call(gallery.add(4), route), Ok(7), "{route:?}");
         assert_eq!(grain.call(gallery.clear(), route), Ok(()));
         assert_eq!(grain.call(gallery.doubled(2), route), Ok(4));
@@ -228,16 +228,14 @@ fn a_waiting_handler_has_the_grain_until_it_ends() {
             Step::Suspended
         ));
         assert!(matches!(grain.resume(), Step::Suspended));
-        let Step::Done(reply) = grain.resume() else {
-            panic!("one wait is all there is");
-        };
-        assert_eq!(reply.take::<u64>(), Ok(10));
+        assert_eq!(grain.resume(), Step::Done, "one wait is all there is");
+        assert_eq!(grain.take_reply().take::<u64>(), Ok(10));
         assert_eq!(grain.call(gallery.add(1), route), Ok(11), "{route:?}");
     }
 }
 
 #[test]
-#[should_panic(expected = "a handler begins only after the one before has ended")]
+#[should_panic(expected = "a handler begins only after the one before has given")]
 fn a_second_handler_does_not_begin_beside_one_that_waits() {
     let (mut grain, gallery) = room();
     assert!(matches!(
@@ -257,11 +255,9 @@ fn a_waiting_handler_keeps_its_context_and_arguments() {
             step = grain.resume();
         }
         grain.pass(Duration::from_secs(2));
-        let Step::Done(reply) = grain.resume() else {
-            panic!("the time is over");
-        };
+        assert_eq!(grain.resume(), Step::Done, "the time is over");
         assert_eq!(
-            reply.take(),
+            grain.take_reply().take(),
             Ok(String::from("hello from here")),
             "{route:?}"
         );
@@ -309,7 +305,7 @@ fn a_method_that_the_contract_does_not_have_is_refused() {
     let (mut grain, gallery) = room();
     let count = GalleryRef::METHODS.len() as u16;
     for number in [count, count + 1, u16::MAX] {
-        let step = grain.begin_with(MethodId(number), Arguments::Value(Payload::new(())));
+        let step = grain.begin_with(MethodId(number), Arguments::Value(&mut Payload::new(())));
         assert!(
             matches!(step, Step::Refused(Status::UnknownMethod)),
             "{number}"
@@ -322,8 +318,8 @@ fn a_method_that_the_contract_does_not_have_is_refused() {
 fn a_value_of_another_type_is_refused() {
     let (mut grain, gallery) = room();
     for number in 0..GalleryRef::METHODS.len() as u16 {
-        let odd = Arguments::Value(Payload::new((vec![0_i8; 3], 'x')));
-        let step = grain.begin_with(MethodId(number), odd);
+        let mut odd = Payload::new((vec![0_i8; 3], 'x'));
+        let step = grain.begin_with(MethodId(number), Arguments::Value(&mut odd));
         // What is read in place is encoded first, and then is bytes like any other.
         if !READ_IN_PLACE.contains(&GalleryRef::METHODS[usize::from(number)].name) {
             assert!(
@@ -347,7 +343,7 @@ fn too_few_bytes_are_refused_and_leave_the_grain_alone() {
         if method.arguments.is_empty() {
             continue;
         }
-        let step = grain.begin_with(MethodId(number as u16), Arguments::Bytes(Block::new()));
+        let step = grain.begin_with(MethodId(number as u16), Arguments::Bytes(&Block::new()));
         assert_eq!(
             grain.finish(step).unwrap_err(),
             Status::Undecodable,
@@ -384,8 +380,8 @@ fn changed_bytes_run_a_handler_or_are_refused_but_nothing_else() {
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let arguments = Arguments::Bytes(Block::copy_from(&changed));
-            let step = grain.begin_with(message.method, arguments);
+            let block = Block::copy_from(&changed);
+            let step = grain.begin_with(message.method, Arguments::Bytes(&block));
             match grain.finish(step) {
                 Err(status) => {
                     assert_eq!(status, Status::Undecodable);
@@ -414,9 +410,9 @@ fn a_reference_knows_its_kind_key_and_methods() {
     assert_eq!(format!("{gallery:?}"), "GalleryRef(Gallery/left wing)");
     let message = shard.send(gallery.clone().clear());
     assert_eq!(message.method, MethodId(1));
-    assert_eq!(message.target.id.kind, KindId::of("Gallery"));
-    assert_eq!(message.target.id.key.as_str(), "left wing");
-    assert_eq!(message.target.fingerprint, GalleryRef::FINGERPRINT);
+    assert_eq!(message.target.contract.kind, KindId::of("Gallery"));
+    assert_eq!(message.target.key.as_str(), "left wing");
+    assert_eq!(message.target.contract.fingerprint, GalleryRef::FINGERPRINT);
     assert_eq!(GalleryRef::METHODS[6].name, "nap");
     assert_eq!(GalleryRef::METHODS[6].arguments[1].name, "greeting");
 }

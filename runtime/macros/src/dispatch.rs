@@ -42,19 +42,34 @@ pub(crate) fn expand(root: &Root, contract: &Contract) -> TokenStream {
     } else {
         quote!(_)
     };
+    let (asynchronous, plain): (Vec<_>, Vec<_>) =
+        methods.iter().partition(|method| method.is_async);
+    let keep = if asynchronous.is_empty() {
+        quote!(Stays)
+    } else {
+        quote!(Leaves)
+    };
+    let reply = if plain.is_empty() {
+        quote!(_)
+    } else {
+        quote!(reply)
+    };
     quote! {
         #[automatically_derived]
         #[allow(deprecated)]
         impl #generics #krate::Serve<#grain> for #reference {
+            type Keep = #generated::#keep<#grain>;
+
             fn serve(
-                grain: &mut ::core::option::Option<::std::boxed::Box<#grain>>,
+                keep: &mut Self::Keep,
                 #ctx: &#krate::Ctx,
                 method: #generated::MethodId,
-                arguments: #krate::Arguments,
-            ) -> #krate::Served<#grain> {
+                arguments: #krate::Arguments<'_>,
+                #reply: &mut #krate::Payload,
+            ) -> #generated::Step {
                 match method.0 {
                     #(#arms)*
-                    _ => #krate::Served::Refused(#generated::Status::UnknownMethod),
+                    _ => #generated::Step::Refused(#generated::Status::UnknownMethod),
                 }
             }
         }
@@ -80,12 +95,13 @@ impl Arm<'_> {
     }
 
     fn moved(&self) -> TokenStream {
-        let Root { krate, generated } = self.root;
+        let generated = &self.root.generated;
         let take = self.take();
-        let call = self.call(&quote!(#generated::borrow_grain(grain)), &quote!(ctx));
+        let call = self.call(&quote!(#generated::Keep::grain(keep)), &quote!(ctx));
         quote! {
             #take
-            #krate::Served::Done(#krate::Payload::new(#call))
+            reply.set(#call);
+            #generated::Step::Done
         }
     }
 
@@ -103,15 +119,16 @@ impl Arm<'_> {
     }
 
     fn in_place(&self) -> TokenStream {
-        let Root { krate, generated } = self.root;
+        let generated = &self.root.generated;
         let block = self.block();
         let refused = self.refused();
         let read = self.read(&quote!(return #refused));
-        let call = self.call(&quote!(#generated::borrow_grain(grain)), &quote!(ctx));
+        let call = self.call(&quote!(#generated::Keep::grain(keep)), &quote!(ctx));
         quote! {
             #block
             #read
-            #krate::Served::Done(#krate::Payload::new(#call))
+            reply.set(#call);
+            #generated::Step::Done
         }
     }
 
@@ -183,15 +200,14 @@ impl Arm<'_> {
 
     /// A future that has the grain until it ends with `outcome`.
     fn later(&self, outcome: &TokenStream) -> TokenStream {
-        let generated = &self.root.generated;
         let ctx = self
             .method
             .takes_ctx
             .then(|| quote!(let ctx = ::core::clone::Clone::clone(ctx);));
         quote! {
-            let mut grain = #generated::take_grain(grain);
+            let mut grain = keep.take();
             #ctx
-            #generated::later(async move {
+            keep.lend(async move {
                 let outcome = #outcome;
                 (grain, outcome)
             })
@@ -210,7 +226,7 @@ impl Arm<'_> {
     }
 
     fn refused(&self) -> TokenStream {
-        let Root { krate, generated } = self.root;
-        quote!(#krate::Served::Refused(#generated::Status::Undecodable))
+        let generated = &self.root.generated;
+        quote!(#generated::Step::Refused(#generated::Status::Undecodable))
     }
 }

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use rkyv::util::AlignedVec;
 use teff_contract::context::Task;
 use teff_contract::{
-    Activation, Arguments, Ctx, GrainRef, Host, Kind, Message, Outcome, Outgoing, Payload, Pending,
-    Port, Reference, Reply, Request, Step, TellError, Ticket,
+    Activation, Arguments, Ctx, GrainRef, Home, Host, Kind, Message, Outcome, Outgoing, Overload,
+    Payload, Pending, Port, Reference, Reply, Request, Step, Target, TellError, Ticket,
 };
-use teff_wire::{Block, GrainId, Key, MethodId, NodeId, ShardId, Status};
+use teff_wire::{Block, GrainId, Key, KindId, MethodId, NodeId, ShardId, Status};
 
 /// How messages get to the grain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,14 @@ pub(crate) struct Hosted {
     shard: Shard,
     ctx: Ctx,
     activation: Box<dyn Activation>,
+    reply: Payload,
+}
+
+/// A message that went through the port.
+pub(crate) struct Sent {
+    pub(crate) target: Target,
+    pub(crate) method: MethodId,
+    pub(crate) payload: Payload,
 }
 
 impl Shard {
@@ -61,21 +69,22 @@ impl Shard {
 
     pub(crate) fn activate(self, kind: &Kind, key: &str) -> Hosted {
         let id = GrainId::new(kind.id(), Key::new(key).unwrap());
-        let ctx = Ctx::new(
-            id,
-            Rc::clone(&self.host) as Rc<dyn Host>,
-            Arc::clone(&self.port) as _,
-        );
+        let home = Home {
+            host: Rc::clone(&self.host) as Rc<dyn Host>,
+            port: Arc::clone(&self.port) as _,
+        };
+        let ctx = Ctx::new(id, Rc::new(home));
         let activation = kind.activate(&ctx);
         Hosted {
             shard: self,
             ctx,
             activation,
+            reply: Payload::empty(),
         }
     }
 
     /// What a request becomes.
-    pub(crate) fn send<A: Message, R: Message>(&self, request: Request<'_, A, R>) -> Outgoing {
+    pub(crate) fn send<A: Message, R: Message>(&self, request: Request<'_, A, R>) -> Sent {
         request.tell().unwrap();
         self.port.0.lock().unwrap().pop().unwrap()
     }
@@ -95,21 +104,28 @@ impl Hosted {
         request: Request<'_, A, R>,
         route: Route,
     ) -> Step {
-        let message = self.shard.send(request);
-        let arguments = match route {
-            Route::Value => Arguments::Value(message.payload),
-            Route::Bytes => Arguments::Bytes(encoded(&message.payload)),
-        };
-        self.begin_with(message.method, arguments)
+        let mut message = self.shard.send(request);
+        match route {
+            Route::Value => self.begin_with(message.method, Arguments::Value(&mut message.payload)),
+            Route::Bytes => {
+                let block = encoded(&message.payload);
+                self.begin_with(message.method, Arguments::Bytes(&block))
+            }
+        }
     }
 
-    pub(crate) fn begin_with(&mut self, method: MethodId, arguments: Arguments) -> Step {
-        self.activation.begin(&self.ctx, method, arguments)
+    pub(crate) fn begin_with(&mut self, method: MethodId, arguments: Arguments<'_>) -> Step {
+        self.activation
+            .begin(&self.ctx, method, arguments, &mut self.reply)
     }
 
     pub(crate) fn resume(&mut self) -> Step {
         self.activation
-            .resume(&mut Context::from_waker(Waker::noop()))
+            .resume(&mut Context::from_waker(Waker::noop()), &mut self.reply)
+    }
+
+    pub(crate) fn take_reply(&mut self) -> Payload {
+        std::mem::take(&mut self.reply)
     }
 
     pub(crate) fn pass(&self, duration: Duration) {
@@ -135,7 +151,7 @@ impl Hosted {
     pub(crate) fn finish(&mut self, mut step: Step) -> Result<Payload, Status> {
         for _ in 0..100 {
             match step {
-                Step::Done(reply) => return Ok(reply),
+                Step::Done => return Ok(self.take_reply()),
                 Step::Refused(status) => return Err(status),
                 Step::Suspended => {
                     self.pass(Duration::from_secs(1));
@@ -154,23 +170,27 @@ pub(crate) fn encoded(payload: &Payload) -> Block {
 }
 
 #[derive(Default)]
-struct Recorder(Mutex<Vec<Outgoing>>);
+struct Recorder(Mutex<Vec<Sent>>);
 
 impl Port for Recorder {
     fn hash(&self, id: &GrainId) -> u64 {
         u64::from(id.kind.0)
     }
 
-    fn tell(&self, message: Outgoing) -> Result<(), (TellError, Option<Outgoing>)> {
-        self.0.lock().unwrap().push(message);
+    fn tell(&self, message: Outgoing<'_>) -> Result<(), TellError> {
+        self.0.lock().unwrap().push(Sent {
+            target: message.target.clone(),
+            method: message.method,
+            payload: std::mem::take(message.payload),
+        });
         Ok(())
     }
 
-    fn poll_room(&self, _: &Outgoing, _: &mut Context<'_>) {
+    fn poll_room(&self, _: &Target, _: &mut Context<'_>) {
         unreachable!("there is always room");
     }
 
-    fn call(&self, _: Outgoing, _: Option<Duration>) -> Pending {
+    fn call(&self, _: Outgoing<'_>, _: Option<Duration>) -> Pending {
         unreachable!("requests are only told here");
     }
 
@@ -180,6 +200,14 @@ impl Port for Recorder {
 
     fn forget(&self, _: Ticket) {
         unreachable!("requests are only told here");
+    }
+
+    fn overload(&self, _: KindId) -> Option<Overload> {
+        unreachable!("there is always room");
+    }
+
+    fn shed(&self, _: &Target) {
+        unreachable!("there is always room");
     }
 
     fn is_shard(&self) -> bool {
