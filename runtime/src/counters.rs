@@ -124,6 +124,19 @@ impl ShardCounters {
     }
 }
 
+impl ShardCounters {
+    /// The cell of a kind that is known by now, or else of all those that nobody here has heard of.
+    pub(crate) fn kind_or_unnamed(&self, kind: KindId) -> Arc<KindCell> {
+        {
+            let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(cell) = kinds.iter().find(|cell| cell.kind == kind) {
+                return Arc::clone(cell);
+            }
+        }
+        self.kind(KindId(0), "(unknown)")
+    }
+}
+
 impl KindCell {
     pub(crate) fn drop_for(&self, reason: Reason) {
         self.dropped[reason.index()].add(1);

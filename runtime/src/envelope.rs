@@ -1,55 +1,186 @@
 //! A message as a value in memory: what lanes, mailboxes and the shard's own queue carry.
+//!
+//! An envelope takes 128 bytes, two cache lines, with a message of up to 64 bytes inside: a slot
+//! of a lane is then no larger than what any lane of such messages would need. Every field is
+//! there because the receiving shard would otherwise have to look it up or allocate for it.
 
-use teff_contract::{Arguments, Outcome, Refusal};
+use std::num::NonZeroU64;
+
+use teff_contract::{Outcome, Payload, Refusal, Target, Ticket};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
 use teff_transport::{Datagram, LinkId};
-use teff_wire::{CallId, GrainId, MethodId, ShardId};
+use teff_wire::{Block, CallId, Key, KindId, MethodId, ShardId};
 
 use crate::counters::ShardCounters;
 use crate::panics::drop_quietly;
 
 /// What one shard hands to another.
 pub(crate) enum Envelope {
-    /// A message whose way is known: the receiving shard owns the grain or has the link to it.
+    /// A message whose grain lives on the receiving shard.
     Letter(Letter),
     /// How a call ended that the receiving shard made.
-    Reply { call: CallId, settled: Settled },
+    Reply { call: CallRef, settled: Settled },
     /// An answer to a peer whose link the receiving shard has.
-    Answer {
-        link: LinkId,
-        number: u64,
-        settled: Settled,
-    },
+    Answer { to: LinkCall, settled: Settled },
     /// A datagram of one of the receiving shard's links, which the kernel gave to another socket.
-    Datagram(Datagram),
+    Datagram(Box<Datagram>),
+    /// Nothing any more: what it held was moved on.
+    Taken,
 }
 
 /// A message to a grain.
 pub(crate) struct Letter {
-    pub id: GrainId,
+    pub key: Key,
     pub hash: GrainHash,
-    pub method: MethodId,
-    pub arguments: Arguments,
-    pub reply: ReplyTo,
     /// On the clock that all shards of a node share; never, for tells.
     pub deadline: Micros,
+    pub content: Content,
+    pub kind: KindId,
+    pub method: MethodId,
+    /// Whether its sender waits for room: then it is taken into a mailbox that has filled since.
+    pub patient: bool,
 }
 
-/// A message from a thread outside the shards. The shard makes it a letter and a call of its own.
-pub(crate) struct Outside {
-    pub message: teff_contract::Outgoing,
+/// The arguments of a letter and who waits for the reply.
+pub(crate) enum Content {
+    /// From a sender on this node.
+    Value {
+        payload: Payload,
+        reply: Option<CallRef>,
+    },
+    /// From a peer, not yet validated.
+    Bytes {
+        block: Block,
+        reply: Option<LinkCall>,
+    },
+}
+
+/// Where the outcome of a letter goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyTo {
+    /// Nowhere: it was a tell.
+    Nobody,
+    /// To a call of a shard of this node.
+    Call(CallRef),
+    /// To a peer.
+    Link(LinkCall),
+}
+
+/// A call, and the shard of this node that waits for it.
+///
+/// Generation, shard and slot in one number, which is never 0, because no generation is. The call
+/// table has at most 2^16 slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallRef(NonZeroU64);
+
+/// A call of a peer: the shard that has the link, the link, and the peer's number for the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkCall {
+    pub link: LinkId,
+    pub number: u64,
+    pub shard: ShardId,
+}
+
+/// How a letter ended at its grain: the reply, or the status and a text for people.
+pub(crate) type Settled = Result<Payload, (teff_wire::Status, String)>;
+
+/// A message from a thread outside the shards.
+pub(crate) enum Outside {
+    /// A tell to a grain on the receiving shard, or, once [`taken`](Self::Taken), nothing.
+    Letter(Letter),
+    /// Anything else: the shard makes it a call, or a frame, of its own.
+    Errand(Box<Errand>),
+    Taken,
+}
+
+/// What a shard does for a thread outside.
+pub(crate) struct Errand {
+    pub target: Target,
+    pub method: MethodId,
+    pub payload: Payload,
+    pub patient: bool,
     pub call: Option<OutsideCall>,
+}
+
+/// What an outside caller waits with.
+pub(crate) struct OutsideCall {
+    pub reply: oneshot::Sender<Outcome>,
+    pub deadline: Micros,
+    pub timeout: std::time::Duration,
+}
+
+impl Letter {
+    pub(crate) fn reply_to(&self) -> ReplyTo {
+        match &self.content {
+            Content::Value { reply, .. } => reply.map_or(ReplyTo::Nobody, ReplyTo::Call),
+            Content::Bytes { reply, .. } => reply.map_or(ReplyTo::Nobody, ReplyTo::Link),
+        }
+    }
+
+    /// Drops arguments that nobody took, whose destructor may panic.
+    pub(crate) fn clear(&mut self) {
+        if let Content::Value { payload, .. } = &mut self.content
+            && !payload.is_inert()
+        {
+            drop_quietly(std::mem::take(payload));
+        }
+    }
+}
+
+impl CallRef {
+    pub(crate) fn new(shard: ShardId, call: CallId) -> Self {
+        let slot = call.slot | u32::from(shard.0) << 16;
+        let number = CallId { slot, ..call }.to_u64();
+        Self(NonZeroU64::new(number).expect("generations begin with 1"))
+    }
+
+    pub(crate) fn of_ticket(ticket: Ticket) -> Option<Self> {
+        NonZeroU64::new(ticket.0).map(Self)
+    }
+
+    pub(crate) fn ticket(self) -> Ticket {
+        Ticket(self.0.get())
+    }
+
+    pub(crate) fn shard(self) -> ShardId {
+        ShardId((self.0.get() >> 16) as u16)
+    }
+
+    pub(crate) fn call(self) -> CallId {
+        let CallId { slot, generation } = CallId::from_u64(self.0.get());
+        CallId {
+            slot: slot & 0xffff,
+            generation,
+        }
+    }
 }
 
 impl Outside {
     /// Ends a message that a stopping shard does not take any more: a call learns it; a tell was
     /// accepted, so it counts as sent and as lost.
     pub(crate) fn discard(self, counters: &ShardCounters) {
-        let Self { message, call } = self;
-        let cell = counters.kind(message.target.id.kind, message.target.kind);
-        drop_quietly(message);
+        let (cell, call) = match self {
+            Self::Letter(mut letter) => {
+                letter.clear();
+                (counters.kind_or_unnamed(letter.kind), None)
+            }
+            Self::Errand(errand) => {
+                let Errand {
+                    target,
+                    payload,
+                    call,
+                    ..
+                } = *errand;
+                drop_quietly(payload);
+                (
+                    counters.kind(target.contract.kind, target.contract.name),
+                    call,
+                )
+            }
+            Self::Taken => return,
+        };
         match call {
             // The receiver may have given up waiting.
             Some(call) => drop_quietly(call.reply.send(Err(Refusal::ShuttingDown.into()))),
@@ -61,27 +192,24 @@ impl Outside {
     }
 }
 
-/// What an outside caller waits with.
-pub(crate) struct OutsideCall {
-    pub reply: oneshot::Sender<Outcome>,
-    pub deadline: Micros,
-    pub timeout: std::time::Duration,
-}
+const _: () = assert!(
+    size_of::<Envelope>() == 128 && size_of::<Outside>() == 128,
+    "a slot of a lane takes two cache lines"
+);
 
-/// Where the outcome of a letter goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReplyTo {
-    /// Nowhere: it was a tell.
-    Nobody,
-    /// To a call of this shard of this node.
-    Shard { shard: ShardId, call: CallId },
-    /// To a peer, over the link that this shard has, with the peer's number for the call.
-    Link {
-        shard: ShardId,
-        link: LinkId,
-        number: u64,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How a letter ended at its grain: the reply, or the status and a text for people.
-pub(crate) type Settled = Result<teff_contract::Payload, (teff_wire::Status, String)>;
+    #[test]
+    fn a_call_reference_keeps_shard_slot_and_generation_apart() {
+        for (shard, slot, generation) in [(0, 0, 1), (255, 65_535, u32::MAX), (7, 1, 2)] {
+            let call = CallId { slot, generation };
+            let reference = CallRef::new(ShardId(shard), call);
+            assert_eq!(reference.shard(), ShardId(shard));
+            assert_eq!(reference.call(), call);
+            assert_eq!(CallRef::of_ticket(reference.ticket()), Some(reference));
+        }
+        assert_eq!(CallRef::of_ticket(Ticket(0)), None);
+    }
+}

@@ -56,6 +56,8 @@ mod probe;
 mod panics;
 mod error;
 mod counters;
+mod congestion;
+mod overload;
 mod envelope;
 mod status;
 mod idle;
@@ -74,7 +76,7 @@ pub use probe::Obstacle;
 pub use teff_contract::generated;
 pub use teff_contract::{
     Archived, Arguments, Call, CallError, Ctx, Doubt, Failure, GrainRef, Kind, LinkReason, Message,
-    Method, Payload, Reference, Refusal, Request, Schema, Serve, Served, Sleep, TellError, Type,
+    Method, Overload, Payload, Reference, Refusal, Request, Schema, Serve, Sleep, TellError, Type,
     WhenRoom, grain, message,
 };
 pub use teff_core::view::Member;

@@ -127,6 +127,7 @@ impl Node {
         // one order.
         let mut registry = lock(&self.0.registry);
         registry.add(&kind)?;
+        self.0.shared.overload.set(&kind);
         let known: Vec<_> = self
             .0
             .shared
@@ -167,7 +168,7 @@ impl Node {
             .0
             .shared
             .view
-            .place(target.id.kind, GrainHash(target.hash))?;
+            .place(target.contract.kind, GrainHash(target.hash))?;
         let Owner { node, shard } = owner;
         Some((node, shard))
     }
@@ -178,6 +179,7 @@ impl Node {
         for shard in &self.0.shared.shards {
             counters.add(&shard.counters);
         }
+        counters.add(&self.0.shared.overload.counters());
         counters
     }
 

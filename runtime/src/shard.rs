@@ -8,7 +8,7 @@
 //! | part | file | what it decides or does |
 //! |---|---|---|
 //! | `ingress` | takes envelopes off lanes and frames off links |
-//! | `turn` | finds or makes the activation, runs one handler |
+//! | `turn` | finds or makes the activation, runs one handler; owned by the loop |
 //! | `egress` | sends letters and replies here, into a lane, or over a link |
 //! | `calls` | the calls that this shard waits for |
 //! | `links` | which link leads to which shard of which node |
@@ -17,6 +17,7 @@
 pub(crate) mod catalog;
 pub(crate) mod timers;
 pub(crate) mod wakers;
+pub(crate) mod suspensions;
 pub(crate) mod kinds;
 pub(crate) mod links;
 pub(crate) mod tasks;
@@ -40,19 +41,19 @@ use teff_core::placement::Owner;
 use teff_core::time::Micros;
 use teff_wire::{NodeId, ShardId};
 
+use crate::congestion::Congestion;
 use crate::counters::ShardCounters;
 use crate::envelope::Letter;
 use crate::panics::drop_quietly;
 use crate::shared::NodeShared;
 
 use self::calls::{Ended, Waiting};
-use self::catalog::Catalog;
 use self::egress::LaneOut;
 use self::kinds::Kinds;
 use self::links::Links;
 use self::tasks::Tasks;
 use self::timers::Timers;
-use self::wakers::{ReadyQueue, Runnable};
+use self::wakers::{Ready, ReadyQueue};
 
 /// One thread's part of a node.
 pub(crate) struct Shard {
@@ -64,7 +65,6 @@ pub(crate) struct Shard {
     now: Cell<Instant>,
     calls: RefCell<CallTable<Waiting>>,
     ended: Ended,
-    catalog: RefCell<Catalog>,
     kinds: RefCell<Kinds>,
     /// Letters from this shard to itself, run in their own stage and never from within a handler.
     queue: RefCell<VecDeque<Letter>>,
@@ -76,6 +76,8 @@ pub(crate) struct Shard {
     links: RefCell<Option<Links>>,
     /// Handlers that wait for room in some queue.
     room: RefCell<Vec<Waker>>,
+    /// The handler that is being polled: what its waker points to, and the place it waits in.
+    polling: Cell<(*const (), u32)>,
     /// Whether the loop has ended: what destructors still send is refused.
     stopping: Cell<bool>,
 }
@@ -128,14 +130,12 @@ impl Shard {
         parts: Parts,
         f: impl FnOnce(Rc<Self>) -> F,
     ) {
-        let limits = &node.limits;
         let shard = Rc::new(Self {
             me: node.owner(parts.id),
             port: parts.port,
             now: Cell::new(Instant::now()),
             calls: RefCell::new(CallTable::new(CallTable::<Waiting>::DEFAULT_CAPACITY)),
             ended: RefCell::default(),
-            catalog: RefCell::new(Catalog::new(limits.activations_max)),
             kinds: RefCell::new(parts.kinds),
             queue: RefCell::default(),
             ready: RefCell::default(),
@@ -144,6 +144,7 @@ impl Shard {
             lanes: RefCell::new(parts.lanes),
             links: RefCell::new(parts.links),
             room: RefCell::default(),
+            polling: Cell::new(NOBODY),
             stopping: Cell::new(false),
             node,
         });
@@ -167,8 +168,27 @@ impl Shard {
     }
 
     /// Queues something to be polled in this shard's next stage for that.
-    pub(crate) fn ready(&self, runnable: Runnable) {
-        self.ready.borrow_mut().push_back(runnable);
+    pub(crate) fn ready(&self, ready: Ready) {
+        self.ready.borrow_mut().push_back(ready);
+    }
+
+    /// Notes whose turn it is, until [`polls_nothing`](Self::polls_nothing).
+    fn polls(&self, place: u32, waker: &Waker) {
+        self.polling.set((waker.data(), place));
+    }
+
+    fn polls_nothing(&self) {
+        self.polling.set(NOBODY);
+    }
+
+    /// The place of the handler that is being polled, if this is its own waker.
+    fn is_polled_with(&self, waker: &Waker) -> Option<u32> {
+        let (data, place) = self.polling.get();
+        (data == waker.data()).then_some(place)
+    }
+
+    fn congestion(&self) -> &Congestion {
+        &self.node.shard(self.me.shard).congestion
     }
 
     /// Wakes a handler when there may be room in some queue.
@@ -178,15 +198,11 @@ impl Shard {
 
     /// Breaks the circle from grains through their contexts back to the shard.
     fn drop_everything(&self) {
-        let entries = self.catalog.borrow_mut().clear();
         let tasks = self.tasks.take();
         let timers = self.timers.take();
         let room = self.room.take();
         let calls = self.calls.replace(CallTable::new(0));
         // A panicking destructor must not keep the rest from being dropped.
-        for entry in entries {
-            drop_quietly(entry);
-        }
         drop_quietly(tasks);
         drop_quietly((timers, room, calls));
     }
@@ -216,10 +232,13 @@ impl Host for Shard {
     }
 
     fn spawn(&self, task: teff_contract::context::Task) {
-        let runnable = self
+        let ready = self
             .tasks
             .borrow_mut()
             .insert(task, &self.node, self.me.shard);
-        self.ready(runnable);
+        self.ready(ready);
     }
 }
+
+/// No waker points here.
+const NOBODY: (*const (), u32) = (std::ptr::null(), 0);

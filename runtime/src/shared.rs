@@ -17,10 +17,12 @@ use teff_core::view::View;
 use teff_lane::{Doorbell, Receiver};
 use teff_wire::{NodeId, ShardId};
 
+use crate::congestion::Congestion;
 use crate::counters::ShardCounters;
 use crate::envelope::Outside;
 use crate::idle::IdleStrategy;
-use crate::shard::wakers::Runnable;
+use crate::overload::Policies;
+use crate::shard::wakers::Token;
 
 /// A node as its threads see it.
 pub(crate) struct NodeShared {
@@ -38,6 +40,8 @@ pub(crate) struct NodeShared {
     pub refusing_peers: AtomicBool,
     /// How many shards have stopped turning, so that none ends while another still sends to it.
     pub halted: AtomicUsize,
+    /// What to do with messages that find no room.
+    pub overload: Policies,
 }
 
 /// What a node allows; see the setters of the builder for meanings and defaults.
@@ -58,8 +62,9 @@ pub(crate) struct ShardShared {
     pub doorbell: Doorbell,
     pub counters: ShardCounters,
     pub status: Status,
+    pub congestion: Congestion,
     commands: Flagged<Command>,
-    wakes: Flagged<Runnable>,
+    wakes: Flagged<Arc<Token>>,
     room: Flagged<Waker>,
     /// Whether the shard has ended. Set under the lock of `graveyard`.
     ended: AtomicBool,
@@ -123,6 +128,7 @@ impl ShardShared {
             doorbell,
             counters: ShardCounters::default(),
             status: Status::default(),
+            congestion: Congestion::default(),
             commands: Flagged::default(),
             wakes: Flagged::default(),
             room: Flagged::default(),
@@ -139,8 +145,8 @@ impl ShardShared {
     }
 
     /// Asks the shard, from another thread, to poll something again.
-    pub(crate) fn wake(&self, runnable: Runnable) {
-        drop(self.wakes.push(runnable));
+    pub(crate) fn wake(&self, token: Arc<Token>) {
+        drop(self.wakes.push(token));
         self.doorbell.ring();
     }
 
@@ -198,7 +204,7 @@ impl ShardShared {
         self.commands.take()
     }
 
-    pub(crate) fn take_wakes(&self) -> Vec<Runnable> {
+    pub(crate) fn take_wakes(&self) -> Vec<Arc<Token>> {
         self.wakes.take()
     }
 

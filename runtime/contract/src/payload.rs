@@ -53,6 +53,11 @@ impl Payload {
         self.0.is_empty()
     }
 
+    /// Whether dropping it does nothing, so that nobody needs to guard against it.
+    pub fn is_inert(&self) -> bool {
+        self.0.is_inert()
+    }
+
     /// Puts a message in, in the place of what was there.
     pub fn set<M: Message>(&mut self, message: M) {
         self.0.set(message);

@@ -40,11 +40,13 @@ pub enum Reason {
     NotOwner,
     /// It does not fit into a frame.
     TooLarge,
+    /// There was no room for it, and its sender or its kind had said to drop it then.
+    Shed,
 }
 
 impl Reason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UnknownKind,
         Self::InterfaceMismatch,
         Self::Undecodable,
@@ -60,6 +62,7 @@ impl Reason {
         Self::ShuttingDown,
         Self::NotOwner,
         Self::TooLarge,
+        Self::Shed,
     ];
 
     /// A stable name for metrics and logs: lower-case words joined by `_`.
@@ -80,6 +83,7 @@ impl Reason {
             Self::ShuttingDown => "shutting_down",
             Self::NotOwner => "not_owner",
             Self::TooLarge => "too_large",
+            Self::Shed => "shed",
         }
     }
 
@@ -106,7 +110,7 @@ const _: () = {
         i += 1;
     }
     assert!(
-        Reason::TooLarge.index() + 1 == Reason::ALL.len(),
+        Reason::Shed.index() + 1 == Reason::ALL.len(),
         "Reason::ALL is not complete"
     );
 };

@@ -99,6 +99,7 @@ mod cursor;
 
 // The only unsafe code.
 mod slots;
+mod prefetch;
 
 // The two ends, and the bell.
 mod sender;
@@ -110,6 +111,7 @@ mod doorbell;
 pub use crate::{
     cursor::MAX_CAPACITY,
     doorbell::Doorbell,
+    prefetch::prefetch,
     receiver::Receiver,
     sender::{PushError, Sender},
 };

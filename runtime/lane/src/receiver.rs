@@ -76,6 +76,35 @@ impl<T> Receiver<T> {
     }
 }
 
+impl<T> Receiver<T> {
+    /// How many values can be [peeked](Self::peek) at and drained now, at most `max`. Looks at the
+    /// sender's line only if fewer are known to be there.
+    pub fn ready(&mut self, max: usize) -> usize {
+        if self.half.available() < max {
+            self.half.refresh();
+        }
+        self.half.available().min(max)
+    }
+
+    /// Lends the value `index` places behind the next one, if [`ready`](Self::ready) counted it:
+    /// for whoever wants to fetch what a batch will need before running it.
+    pub fn peek<R>(&self, index: usize, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.half.peek(index, look)
+    }
+
+    /// As [`drain`](Self::drain), but lends the values where they lie, which saves a move. What
+    /// `f` leaves of a value is dropped after it.
+    pub fn drain_in_place(&mut self, max: usize, mut f: impl FnMut(&mut T)) -> usize {
+        self.ready(max);
+        let batch = Batch(&mut self.half);
+        let mut taken = 0;
+        while taken < max && batch.0.take_in_place(&mut f).is_some() {
+            taken += 1;
+        }
+        taken
+    }
+}
+
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")

@@ -68,6 +68,17 @@ impl<T> Sender<T> {
         self.half.reader_is_gone()
     }
 
+    /// Whether a push would be accepted. Looks at the receiver's line only if no slot is known to
+    /// be free.
+    pub fn has_room(&mut self) -> bool {
+        self.half.room() > 0 || self.find_room()
+    }
+
+    /// How many values were pushed and not published yet.
+    pub fn unpublished(&self) -> usize {
+        self.half.unpublished()
+    }
+
     #[cold]
     fn find_room(&mut self) -> bool {
         self.half.refresh();

@@ -123,6 +123,11 @@ impl<T> WriteHalf<T> {
         true
     }
 
+    /// How many slots are filled and not published.
+    pub(crate) fn unpublished(&self) -> usize {
+        self.next.since(self.published)
+    }
+
     pub(crate) fn reader_is_gone(&self) -> bool {
         // Pairs with the Release store where `ReadHalf` drops: whoever sees the lane closed sees
         // all that the receiver's thread did before.
@@ -184,6 +189,35 @@ impl<T> ReadHalf<T> {
         Some(value)
     }
 
+    /// Lends the value `index` places after the next one, if it is known to be there.
+    pub(crate) fn peek<R>(&self, index: usize, look: impl FnOnce(&T) -> R) -> Option<R> {
+        if index >= self.available() {
+            return None;
+        }
+        let slot = &self.shared.slots[self.capacity.slot_of(self.next.plus(index))];
+        // SAFETY: the place lies in `next .. limit`, so it holds a value that the writer published
+        // (the Acquire load in `refresh` saw its `tail`) and does not touch before `release`. The
+        // borrow of `self` keeps it from being taken while it is looked at.
+        Some(slot.with(|slot| look(unsafe { (*slot).assume_init_ref() })))
+    }
+
+    /// Lends the next value where it lies, then drops what is left of it.
+    pub(crate) fn take_in_place<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if self.next == self.limit {
+            return None;
+        }
+        let slot = &self.shared.slots[self.capacity.slot_of(self.next)];
+        // Before anything can panic: whatever happens to this value, it is not found again.
+        self.next = self.next.plus(1);
+        Some(slot.with_mut(|slot| {
+            // SAFETY: as in `take`, with the difference that the value stays where it is; it is
+            // dropped once, by the guard, because `next` has moved past it. The writer does not
+            // touch the slot before `release`, which the borrow of `self` keeps from happening.
+            let taken = InPlace(unsafe { (*slot).assume_init_mut() });
+            f(taken.0)
+        }))
+    }
+
     /// Hands the emptied slots back to the writer.
     pub(crate) fn release(&mut self) {
         if self.released == self.next {
@@ -200,6 +234,16 @@ impl<T> ReadHalf<T> {
     pub(crate) fn writer_is_gone(&self) -> bool {
         // Pairs with the Release store where `WriteHalf` drops.
         self.shared.sender_gone.load(Ordering::Acquire)
+    }
+}
+
+/// A value that is dropped where it lies, also when whoever it was lent to panics.
+struct InPlace<'a, T>(&'a mut T);
+
+impl<T> Drop for InPlace<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: only `take_in_place` makes one, of a value that nobody reaches afterwards.
+        unsafe { std::ptr::drop_in_place(self.0) };
     }
 }
 

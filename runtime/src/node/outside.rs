@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use teff_lane::{PushError, Sender};
+use teff_lane::Sender;
 use teff_wire::ShardId;
 
 use crate::envelope::Outside;
@@ -27,16 +27,16 @@ struct Lanes {
 /// Why a shard does not take an envelope from outside.
 pub(crate) enum Refused {
     /// The lane is full.
-    Full(Outside),
+    Full,
     /// The node is stopping or has stopped.
     Stopped,
 }
 
-/// Hands a message to a shard and rings its doorbell.
+/// Hands a message to a shard and rings its doorbell. It is made only if there is room for it.
 pub(crate) fn send(
     node: &Arc<NodeShared>,
     shard: ShardId,
-    outside: Outside,
+    make: impl FnOnce() -> Outside,
 ) -> Result<(), Refused> {
     // Acquire: pairs with the Release of the shutdown, so that a message that is refused here is
     // refused for everything that came before it, too.
@@ -47,14 +47,16 @@ pub(crate) fn send(
         .try_with(|nodes| {
             let mut nodes = nodes.borrow_mut();
             let sender = lane(&mut nodes, node, shard);
-            match sender.try_push(outside) {
-                Ok(()) => {
-                    sender.publish();
-                    Ok(())
-                }
-                Err(PushError::Full(outside)) => Err(Refused::Full(outside)),
-                Err(PushError::Closed(_)) => Err(Refused::Stopped),
+            if sender.is_closed() {
+                return Err(Refused::Stopped);
             }
+            if !sender.has_room() {
+                return Err(Refused::Full);
+            }
+            // It has room, and nobody else pushes.
+            drop(sender.try_push(make()));
+            sender.publish();
+            Ok(())
         })
         // The thread is ending and its lanes are closed already.
         .unwrap_or(Err(Refused::Stopped))?;

@@ -6,13 +6,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use teff_contract::{
-    CallError, Doubt, Outcome, Outgoing, Pending, Port, Refusal, TellError, Ticket,
+    CallError, Doubt, Outcome, Outgoing, Overload, Pending, Port, Refusal, Target, TellError,
+    Ticket,
 };
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
-use teff_wire::{GrainId, ShardId};
+use teff_wire::{GrainId, KindId, ShardId};
 
-use crate::envelope::{Outside, OutsideCall};
+use crate::envelope::{Errand, Letter, Outside, OutsideCall};
 use crate::node::outside::{self, Refused};
 use crate::shard::{is_shard_thread, with_current};
 use crate::shared::NodeShared;
@@ -21,61 +22,79 @@ use crate::shared::NodeShared;
 pub(crate) struct NodePort(pub(crate) Arc<NodeShared>);
 
 impl NodePort {
-    /// The shard of this node that takes a message from outside: the grain's own, or the one that
-    /// has the link to it.
-    fn entrance(&self, message: &Outgoing) -> Option<ShardId> {
-        let hash = GrainHash(message.target.hash);
-        let owner = self.0.view.place(message.target.id.kind, hash)?;
+    /// The shard of this node that takes a message from outside, and whether the grain is there:
+    /// the grain's own, or the one that has the link to it.
+    fn entrance(&self, target: &Target) -> Option<(ShardId, bool)> {
+        let owner = self.0.owner_of(target)?;
         if owner.node == self.0.id {
-            Some(owner.shard)
+            Some((owner.shard, true))
         } else {
-            Some(ShardId(owner.shard.0 % self.0.shards.len() as u16))
+            let shards = self.0.shards.len() as u16;
+            Some((ShardId(owner.shard.0 % shards), false))
         }
     }
 
-    fn tell_from_outside(&self, message: Outgoing) -> Result<(), (TellError, Option<Outgoing>)> {
-        let Some(shard) = self.entrance(&message) else {
-            return Err((
-                TellError::Unplaced {
-                    kind: message.target.kind,
-                },
-                Some(message),
-            ));
+    fn tell_from_outside(&self, message: Outgoing<'_>) -> Result<(), TellError> {
+        let Some((shard, is_there)) = self.entrance(message.target) else {
+            let kind = message.target.contract.name;
+            return Err(TellError::Unplaced { kind });
         };
-        let outside = Outside {
-            message,
-            call: None,
-        };
-        match outside::send(&self.0, shard, outside) {
-            Ok(()) => Ok(()),
-            Err(Refused::Full(outside)) => Err((TellError::Busy, Some(outside.message))),
-            Err(Refused::Stopped) => Err((TellError::ShuttingDown, None)),
+        if is_there && self.is_congested(shard, message.target) {
+            return Err(TellError::Busy);
         }
+        let sent = outside::send(&self.0, shard, || {
+            if is_there {
+                Outside::Letter(Letter::new(message, None, Micros::NEVER))
+            } else {
+                errand(message, None)
+            }
+        });
+        sent.map_err(|refused| match refused {
+            Refused::Full => TellError::Busy,
+            Refused::Stopped => TellError::ShuttingDown,
+        })
     }
 
-    fn call_from_outside(&self, message: Outgoing, timeout: Option<Duration>) -> Pending {
-        let Some(shard) = self.entrance(&message) else {
-            return refused(Refusal::Unplaced {
-                kind: message.target.kind,
-            });
+    fn call_from_outside(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending {
+        let Some((shard, is_there)) = self.entrance(message.target) else {
+            let kind = message.target.contract.name;
+            return refused(Refusal::Unplaced { kind });
         };
+        if is_there && self.is_congested(shard, message.target) {
+            return Pending::NoRoom;
+        }
         let timeout = timeout.unwrap_or(self.0.limits.call_timeout);
         let deadline = self.0.micros(Instant::now()).after(timeout);
         let (reply, receiver) = oneshot::channel();
-        let call = Some(OutsideCall {
+        let call = OutsideCall {
             reply,
             deadline,
             timeout,
-        });
-        match outside::send(&self.0, shard, Outside { message, call }) {
+        };
+        match outside::send(&self.0, shard, || errand(message, Some(call))) {
             Ok(()) => Pending::Channel {
                 reply: receiver,
                 timeout,
             },
-            Err(Refused::Full(outside)) => Pending::NoRoom(outside.message),
+            Err(Refused::Full) => Pending::NoRoom,
             Err(Refused::Stopped) => refused(Refusal::ShuttingDown),
         }
     }
+
+    fn is_congested(&self, shard: ShardId, target: &Target) -> bool {
+        let congestion = &self.0.shard(shard).congestion;
+        congestion.is_marked(GrainHash(target.hash))
+    }
+}
+
+fn errand(message: Outgoing<'_>, call: Option<OutsideCall>) -> Outside {
+    Outside::Errand(Box::new(Errand {
+        target: message.target.clone(),
+        method: message.method,
+        payload: std::mem::take(message.payload),
+        patient: message.patient,
+        call,
+    }))
 }
 
 impl Port for NodePort {
@@ -83,7 +102,7 @@ impl Port for NodePort {
         self.0.placement_key.hash(id).0
     }
 
-    fn tell(&self, message: Outgoing) -> Result<(), (TellError, Option<Outgoing>)> {
+    fn tell(&self, message: Outgoing<'_>) -> Result<(), TellError> {
         let mut message = Some(message);
         let told = with_current(&self.0, |shard| {
             message
@@ -97,16 +116,16 @@ impl Port for NodePort {
         }
     }
 
-    fn poll_room(&self, message: &Outgoing, cx: &mut Context<'_>) {
+    fn poll_room(&self, target: &Target, cx: &mut Context<'_>) {
         let waits_here = with_current(&self.0, |shard| shard.wait_for_room(cx.waker().clone()));
         if waits_here.is_none()
-            && let Some(shard) = self.entrance(message)
+            && let Some((shard, _)) = self.entrance(target)
         {
             self.0.shard(shard).wait_for_room(cx.waker().clone());
         }
     }
 
-    fn call(&self, message: Outgoing, timeout: Option<Duration>) -> Pending {
+    fn call(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let mut message = Some(message);
         let pending = with_current(&self.0, |shard| {
             message.take().map(|message| shard.call(message, timeout))
@@ -126,6 +145,16 @@ impl Port for NodePort {
 
     fn forget(&self, ticket: Ticket) {
         with_current(&self.0, |shard| shard.forget_call(ticket));
+    }
+
+    fn overload(&self, kind: KindId) -> Option<Overload> {
+        self.0.overload.of(kind)
+    }
+
+    fn shed(&self, target: &Target) {
+        if with_current(&self.0, |shard| shard.shed(target)).is_none() {
+            self.0.overload.count_shed(target.contract);
+        }
     }
 
     fn is_shard(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::idle::Idler;
 use crate::node::Node;
 use crate::node::plan::{Network, Plan};
 use crate::node::port::NodePort;
+use crate::overload::Policies;
 use crate::shard::egress::LaneOut;
 use crate::shard::event_loop::EventLoop;
 use crate::shard::kinds::{Kinds, offer};
@@ -83,6 +84,7 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         accepting: AtomicBool::new(true),
         refusing_peers: AtomicBool::new(false),
         halted: AtomicUsize::new(0),
+        overload: Policies::new(&kinds),
     });
     let lanes = mesh(count, node.limits.lane_capacity);
     let (ready, readies) = mpsc::channel();

@@ -18,9 +18,10 @@ use teff_core::time::Micros;
 use teff_transport::{Fate, LinkId, Sent};
 use teff_wire::{Block, CallId, NodeId, Status};
 
-use crate::envelope::{OutsideCall, Settled};
+use crate::envelope::{CallRef, OutsideCall, Settled};
 use crate::panics::drop_quietly;
 use crate::shard::Shard;
+use crate::shard::wakers::{Ready, What};
 use crate::status;
 
 /// What the call table keeps of a call.
@@ -38,11 +39,23 @@ pub(crate) struct Waiting {
 pub(crate) enum Who {
     /// A future on this shard.
     Handler {
-        waker: Option<Waker>,
+        waker: Poller,
         outcome: Option<Outcome>,
     },
     /// A thread or task elsewhere.
     Outside(oneshot::Sender<Outcome>),
+}
+
+/// Whom to wake for an outcome.
+#[derive(Default)]
+pub(crate) enum Poller {
+    /// It has not asked yet.
+    #[default]
+    Nobody,
+    /// The handler that waits in this place.
+    Suspension(u32),
+    /// Whoever polls on its behalf.
+    Waker(Waker),
 }
 
 /// Outcomes of handlers' calls that ended without a reply, by ticket, until they are taken.
@@ -50,84 +63,103 @@ pub(crate) type Ended = RefCell<HashMap<u64, CallError>>;
 
 impl Shard {
     /// Makes a call for a handler.
-    pub(crate) fn call(&self, message: Outgoing, timeout: Option<Duration>) -> Pending {
+    pub(crate) fn call(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let timeout = timeout.unwrap_or(self.node.limits.call_timeout);
         // Counted from now: the turn may have begun a while ago.
         let deadline = self.node.micros(Instant::now()).after(timeout);
         let who = Who::Handler {
-            waker: None,
+            waker: Poller::Nobody,
             outcome: None,
         };
-        match self.start_call(message, who, deadline, timeout) {
-            Ok(call) => Pending::Slot(self.ticket(call)),
-            Err((_, _, Some(message))) => Pending::NoRoom(message),
-            Err((error, _, None)) => Pending::Ready(Err(error)),
-        }
-    }
-
-    /// Makes a call for a thread outside.
-    /// Gives both back when there is no room and still time.
-    pub(crate) fn call_for_outside(
-        &self,
-        message: Outgoing,
-        call: OutsideCall,
-    ) -> Option<(Outgoing, OutsideCall)> {
-        let OutsideCall {
-            reply,
-            deadline,
-            timeout,
-        } = call;
-        if deadline.is_due(self.micros()) {
-            deliver(Who::Outside(reply), Err(Refusal::Expired.into()));
-            drop_quietly(message);
-            return None;
-        }
-        match self.start_call(message, Who::Outside(reply), deadline, timeout) {
-            Ok(_) => None,
-            Err((_, Who::Outside(reply), Some(message))) => Some((
-                message,
-                OutsideCall {
-                    reply,
-                    deadline,
-                    timeout,
-                },
-            )),
-            Err((error, who, _)) => {
-                deliver(who, Err(error));
-                None
+        let Ok(call) = self.enter_call(who, &message, deadline, timeout) else {
+            return Pending::NoRoom;
+        };
+        match self.send(message, Some(call), deadline) {
+            Ok(()) => Pending::Slot(CallRef::new(self.id(), call).ticket()),
+            Err(error) => {
+                drop(self.calls.borrow_mut().remove(call));
+                match error {
+                    TellError::Busy => Pending::NoRoom,
+                    error => Pending::Ready(Err(Refusal::from(error).into())),
+                }
             }
         }
     }
 
-    /// Errors come with who waits and, when there was merely no room, the message.
-    fn start_call(
+    /// Enters a call into the table; hands back who waits when that is full.
+    pub(crate) fn enter_call(
         &self,
-        message: Outgoing,
         who: Who,
+        message: &Outgoing<'_>,
         deadline: Micros,
         timeout: Duration,
-    ) -> Result<CallId, (CallError, Who, Option<Outgoing>)> {
+    ) -> Result<CallId, Who> {
         let waiting = Waiting {
             who,
-            kind: message.target.kind,
+            kind: message.target.contract.name,
             timeout,
             via: None,
             queued: false,
         };
         let inserted = self.calls.borrow_mut().insert(waiting, deadline);
-        let call = match inserted {
-            Ok(call) => call,
-            Err(full) => return Err((Refusal::Busy.into(), full.0.who, Some(message))),
+        inserted.map_err(|full| full.0.who)
+    }
+
+    /// Enters a call of a thread outside to a grain of this shard.
+    pub(crate) fn enter_outside(
+        &self,
+        message: &Outgoing<'_>,
+        call: OutsideCall,
+    ) -> Result<(CallId, Micros), OutsideCall> {
+        let OutsideCall {
+            reply,
+            deadline,
+            timeout,
+        } = call;
+        match self.enter_call(Who::Outside(reply), message, deadline, timeout) {
+            Ok(call) => Ok((call, deadline)),
+            Err(Who::Outside(reply)) => Err(OutsideCall {
+                reply,
+                deadline,
+                timeout,
+            }),
+            Err(Who::Handler { .. }) => unreachable!("it comes back as it was"),
+        }
+    }
+
+    /// Makes a call for a thread outside to a grain of another node. Gives who waits back when
+    /// there is no room.
+    pub(crate) fn call_for_outside(
+        &self,
+        message: Outgoing<'_>,
+        call: OutsideCall,
+    ) -> Option<OutsideCall> {
+        let OutsideCall {
+            reply,
+            deadline,
+            timeout,
+        } = call;
+        let again = |reply| OutsideCall {
+            reply,
+            deadline,
+            timeout,
         };
-        match self.send(message, Some(call), deadline) {
-            Ok(()) => Ok(call),
-            Err((error, message)) => {
-                let message = message.filter(|_| matches!(error, TellError::Busy));
-                let waiting = self.calls.borrow_mut().remove(call);
-                let who = waiting
-                    .expect("a call that was not sent cannot be completed")
-                    .who;
-                Err((Refusal::from(error).into(), who, message))
+        let who = Who::Outside(reply);
+        let call = match self.enter_call(who, &message, deadline, timeout) {
+            Ok(call) => call,
+            Err(Who::Outside(reply)) => return Some(again(reply)),
+            Err(Who::Handler { .. }) => unreachable!("it comes back as it was"),
+        };
+        let error = self.send(message, Some(call), deadline).err()?;
+        let waiting = self.calls.borrow_mut().remove(call);
+        let who = waiting
+            .expect("a call that was not sent cannot be completed")
+            .who;
+        match (error, who) {
+            (TellError::Busy, Who::Outside(reply)) => Some(again(reply)),
+            (error, who) => {
+                deliver(who, Err(Refusal::from(error).into()));
+                None
             }
         }
     }
@@ -153,7 +185,11 @@ impl Shard {
             drop(waiting);
             return Poll::Ready(outcome);
         }
-        let stale = waker.replace(cx.waker().clone());
+        let poller = match self.is_polled_with(cx.waker()) {
+            Some(place) => Poller::Suspension(place),
+            None => Poller::Waker(cx.waker().clone()),
+        };
+        let stale = std::mem::replace(waker, poller);
         drop(calls);
         drop(stale);
         Poll::Pending
@@ -172,19 +208,10 @@ impl Shard {
     }
 
     // A ticket names its shard too: a future that was moved to another shard must not find that
-    // shard's call of the same number. The table has at most 2^16 slots, so there is room for it.
-    fn ticket(&self, call: CallId) -> Ticket {
-        let slot = call.slot | u32::from(self.id().0) << 16;
-        Ticket(CallId { slot, ..call }.to_u64())
-    }
-
+    // shard's call of the same number.
     fn call_of(&self, ticket: Ticket) -> Option<CallId> {
-        let CallId { slot, generation } = CallId::from_u64(ticket.0);
-        let ours = slot >> 16 == u32::from(self.id().0);
-        ours.then_some(CallId {
-            slot: slot & 0xffff,
-            generation,
-        })
+        let reference = CallRef::of_ticket(ticket)?;
+        (reference.shard() == self.id()).then(|| reference.call())
     }
 
     /// The call ended on this node.
@@ -238,13 +265,11 @@ impl Shard {
         let result = outcome(waiting);
         match &mut waiting.who {
             Who::Handler { waker, outcome } => {
-                let waker = waker.take();
+                let waker = std::mem::take(waker);
                 *outcome = Some(result);
                 calls.disarm(call);
                 drop(calls);
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
+                self.wake(waker);
             }
             Who::Outside(_) => {
                 let waiting = calls.remove(call);
@@ -315,15 +340,22 @@ impl Shard {
         }
     }
 
+    fn wake(&self, poller: Poller) {
+        match poller {
+            Poller::Nobody => {}
+            Poller::Suspension(place) => self.ready(Ready::Now(What::Suspension(place))),
+            Poller::Waker(waker) => waker.wake(),
+        }
+    }
+
     /// Tells who waited for a call that has left the table.
     fn end(&self, call: CallId, who: Who, error: CallError) {
         match who {
             Who::Outside(_) => deliver(who, Err(error)),
             Who::Handler { waker, .. } => {
-                self.ended.borrow_mut().insert(self.ticket(call).0, error);
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
+                let ticket = CallRef::new(self.id(), call).ticket();
+                self.ended.borrow_mut().insert(ticket.0, error);
+                self.wake(waker);
             }
         }
     }
@@ -341,7 +373,7 @@ impl Waiting {
     }
 }
 
-fn deliver(who: Who, outcome: Outcome) {
+pub(crate) fn deliver(who: Who, outcome: Outcome) {
     if let Who::Outside(reply) = who {
         // The receiver may be gone: the caller has lost interest, and gets its reply back to drop.
         drop_quietly(reply.send(outcome));

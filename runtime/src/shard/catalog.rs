@@ -1,157 +1,195 @@
 //! The grains in memory on one shard: an open-addressed index of `u32` over a slab.
 //!
-//! The index holds no keys: a candidate is compared with the id in its slot. Slots have
-//! generations, so that a wake-up for an activation that is gone finds nothing.
+//! Everything that a message to a grain at rest needs is in one cache line of the slab: the id to
+//! compare with, the context, the way to the grain, the number of its kind. The slab grows by
+//! chunks, so that entries never move and growing never copies them.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::task::Waker;
+mod index;
 
-use hashbrown::HashTable;
-use slab::Slab;
 use teff_contract::{Activation, Ctx};
 use teff_core::hash::GrainHash;
-use teff_wire::GrainId;
+use teff_lane::prefetch;
+use teff_wire::{Key, KindId};
 
-use crate::counters::KindCell;
-use crate::envelope::{Letter, ReplyTo};
-
-/// Which activation: a slot and its generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ActivationKey {
-    slot: u32,
-    generation: u32,
-}
+use self::index::Index;
 
 /// All activations of a shard.
 pub(crate) struct Catalog {
-    index: HashTable<u32>,
-    slots: Slab<Entry>,
-    generation: u32,
+    index: Index,
+    chunks: Vec<Box<[Place; CHUNK]>>,
+    /// The vacant place to be used next, or `NONE`.
+    vacant: u32,
+    len: usize,
     max: usize,
-    suspended: usize,
 }
 
-/// One activation and what waits for it.
+/// One activation.
+#[repr(align(64))]
 pub(crate) struct Entry {
-    generation: u32,
-    hash: GrainHash,
     pub ctx: Ctx,
-    pub kind: Arc<KindCell>,
-    /// Away while a turn runs, so that no borrow of the catalog is held then.
+    /// `None` after a panic, while messages wait for the next activation.
     pub activation: Option<Box<dyn Activation>>,
-    /// Where the outcome of the suspended handler goes; `None` when no handler is suspended.
-    pub suspended: Option<ReplyTo>,
-    /// Messages that came while a handler was suspended, oldest first.
-    pub mailbox: VecDeque<Letter>,
-    /// Made when a handler first suspends.
-    pub waker: Option<Waker>,
+    /// Its place among the suspended, or [`NONE`].
+    pub suspension: u32,
+    /// The place of its kind among the kinds that the shard hosts.
+    pub kind: u32,
 }
+
+enum Place {
+    Taken(Entry),
+    Vacant { next: u32 },
+}
+
+/// No place.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Entries that are allocated at once: 64 KiB of them.
+const CHUNK: usize = 1024;
 
 impl Catalog {
     /// An empty catalog for at most `max` activations.
     pub(crate) fn new(max: usize) -> Self {
-        let max = max.min(u32::MAX as usize);
         Self {
-            index: HashTable::new(),
-            slots: Slab::new(),
-            generation: 0,
-            max,
-            suspended: 0,
+            index: Index::new(),
+            chunks: Vec::new(),
+            vacant: NONE,
+            len: 0,
+            max: max.min(NONE as usize - CHUNK),
         }
     }
 
-    /// The activation of a grain, if it is in memory.
-    pub(crate) fn find(&self, hash: GrainHash, id: &GrainId) -> Option<ActivationKey> {
-        let slots = &self.slots;
-        let slot = *self
-            .index
-            .find(hash.0, |slot| slots[*slot as usize].ctx.id() == id)?;
-        Some(ActivationKey {
-            slot,
-            generation: slots[slot as usize].generation,
+    /// The place of a grain, if it is in memory.
+    pub(crate) fn find(&self, hash: GrainHash, kind: KindId, key: &Key) -> Option<u32> {
+        self.index.find(hash.0, |slot| {
+            let id = self.entry(slot).ctx.id();
+            id.kind == kind && id.key == *key
         })
+    }
+
+    /// Fetches into the cache what [`find`](Self::find) reads first.
+    pub(crate) fn prefetch_index(&self, hash: GrainHash) {
+        self.index.prefetch(hash.0);
+    }
+
+    /// Fetches the entry that a hash most likely stands for. Returns its place.
+    pub(crate) fn prefetch_entry(&self, hash: GrainHash) -> u32 {
+        let slot = self.index.find(hash.0, |_| true).unwrap_or(NONE);
+        if slot != NONE {
+            prefetch(self.place(slot));
+        }
+        slot
+    }
+
+    /// Fetches the grain itself.
+    pub(crate) fn prefetch_grain(&self, slot: u32) {
+        if slot != NONE
+            && let Place::Taken(Entry {
+                activation: Some(activation),
+                ..
+            }) = self.place(slot)
+        {
+            prefetch(&**activation);
+        }
     }
 
     /// Whether there is room for one more.
     pub(crate) fn is_full(&self) -> bool {
-        self.slots.len() >= self.max
+        self.len >= self.max
     }
 
     /// Enters a grain that is not in the catalog yet.
-    pub(crate) fn insert(
-        &mut self,
-        hash: GrainHash,
-        ctx: Ctx,
-        kind: Arc<KindCell>,
-        activation: Box<dyn Activation>,
-    ) -> ActivationKey {
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let slot = self.slots.insert(Entry {
-            generation,
-            hash,
-            ctx,
-            kind,
-            activation: Some(activation),
-            suspended: None,
-            mailbox: VecDeque::new(),
-            waker: None,
-        }) as u32;
-        let slots = &self.slots;
-        self.index
-            .insert_unique(hash.0, slot, |slot| slots[*slot as usize].hash.0);
-        ActivationKey { slot, generation }
+    pub(crate) fn insert(&mut self, hash: GrainHash, entry: Entry) -> u32 {
+        if self.vacant == NONE {
+            self.grow();
+        }
+        let slot = self.vacant;
+        let place = self.place_mut(slot);
+        if let Place::Vacant { next } = std::mem::replace(place, Place::Taken(entry)) {
+            self.vacant = next;
+        }
+        self.index.insert(hash.0, slot);
+        self.len += 1;
+        slot
     }
 
-    /// The entry, unless the activation is gone.
-    pub(crate) fn get_mut(&mut self, key: ActivationKey) -> Option<&mut Entry> {
-        let entry = self.slots.get_mut(key.slot as usize)?;
-        (entry.generation == key.generation).then_some(entry)
+    /// The entry at a place that is taken.
+    pub(crate) fn entry(&self, slot: u32) -> &Entry {
+        match self.place(slot) {
+            Place::Taken(entry) => entry,
+            Place::Vacant { .. } => unreachable!("{TAKEN}"),
+        }
     }
 
-    /// Takes an activation out, with everything that waits for it.
-    pub(crate) fn remove(&mut self, key: ActivationKey) -> Option<Entry> {
-        self.get_mut(key)?;
-        let entry = self.slots.remove(key.slot as usize);
-        if let Ok(found) = self
-            .index
-            .find_entry(entry.hash.0, |slot| *slot == key.slot)
-        {
-            found.remove();
+    /// The entry at a place that is taken.
+    pub(crate) fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+        match self.place_mut(slot) {
+            Place::Taken(entry) => entry,
+            Place::Vacant { .. } => unreachable!("{TAKEN}"),
         }
-        if entry.suspended.is_some() {
-            self.suspended -= 1;
+    }
+
+    /// Takes an activation out.
+    pub(crate) fn remove(&mut self, hash: GrainHash, slot: u32) -> Option<Entry> {
+        let next = self.vacant;
+        let place = self.place_mut(slot);
+        if matches!(place, Place::Vacant { .. }) {
+            return None;
         }
+        let Place::Taken(entry) = std::mem::replace(place, Place::Vacant { next }) else {
+            return None;
+        };
+        self.vacant = slot;
+        self.len -= 1;
+        self.index.remove(hash.0, slot);
         Some(entry)
-    }
-
-    /// Notes that the handler of an activation waits, or no longer does. Returns what was noted.
-    pub(crate) fn suspend(
-        &mut self,
-        key: ActivationKey,
-        reply: Option<ReplyTo>,
-    ) -> Option<ReplyTo> {
-        let entry = self.get_mut(key)?;
-        let was = std::mem::replace(&mut entry.suspended, reply);
-        self.suspended = self.suspended + usize::from(reply.is_some()) - usize::from(was.is_some());
-        was
-    }
-
-    /// How many handlers are suspended.
-    pub(crate) fn suspended(&self) -> usize {
-        self.suspended
     }
 
     /// How many grains are in memory.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     /// Takes everything out, when the shard ends.
-    pub(crate) fn clear(&mut self) -> Vec<Entry> {
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = Entry> {
         self.index.clear();
-        self.suspended = 0;
-        self.slots.drain().collect()
+        self.len = 0;
+        self.vacant = NONE;
+        let places = std::mem::take(&mut self.chunks);
+        places
+            .into_iter()
+            .flat_map(|chunk| (chunk as Box<[Place]>).into_iter())
+            .filter_map(|place| match place {
+                Place::Taken(entry) => Some(entry),
+                Place::Vacant { .. } => None,
+            })
+    }
+
+    fn place(&self, slot: u32) -> &Place {
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    fn place_mut(&mut self, slot: u32) -> &mut Place {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let first = (self.chunks.len() * CHUNK) as u32;
+        let last = first + CHUNK as u32 - 1;
+        let places: Box<[Place]> = (first..=last)
+            .map(|slot| Place::Vacant {
+                next: if slot == last { NONE } else { slot + 1 },
+            })
+            .collect();
+        let chunk = places.try_into().ok();
+        self.chunks.push(chunk.expect("as many as a chunk has"));
+        self.vacant = first;
     }
 }
+
+const TAKEN: &str = "a place stays taken as long as anything refers to it";
+
+const _: () = assert!(
+    size_of::<Place>() == 64,
+    "what a message to a grain at rest needs is in one line of cache"
+);

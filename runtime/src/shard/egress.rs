@@ -1,20 +1,20 @@
 //! Where messages and answers leave: into this shard's own queue, a lane, or a link.
 //!
-//! This is the only place that asks the router. A message that finds no room goes back to whoever
-//! sent it; an answer always finds room, because its caller has reserved a slot for it.
+//! This is the only place that asks for the way. A message that finds no room stays with whoever
+//! sends it; an answer always finds room, because its caller has reserved a slot for it.
 
 use std::collections::VecDeque;
 
-use teff_contract::{Arguments, Outgoing, Refusal, TellError};
+use teff_contract::{Outgoing, Payload, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
-use teff_core::router::{Hop, route};
+use teff_core::placement::Owner;
 use teff_core::time::Micros;
 use teff_lane::Sender;
-use teff_wire::{CallId, ShardId};
+use teff_wire::{CallId, NodeId, ShardId};
 
-use crate::counters::KindCell;
-use crate::envelope::{Envelope, Letter, ReplyTo, Settled};
+use crate::counters::{Cell, KindCell};
+use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, ReplyTo, Settled};
 use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::shard::links::{Destination, Parcel, Posted};
@@ -25,6 +25,8 @@ pub(crate) struct LaneOut {
     sender: Sender<Envelope>,
     /// At most one per outstanding call of the receiving shard.
     overflow: VecDeque<Envelope>,
+    /// Whether something was published whose receiver was not rung.
+    unrung: bool,
 }
 
 impl LaneOut {
@@ -32,31 +34,42 @@ impl LaneOut {
         Self {
             sender,
             overflow: VecDeque::new(),
+            unrung: false,
         }
     }
 
     fn has_room(&mut self) -> bool {
-        self.overflow.is_empty() && self.sender.free() > 0
+        self.overflow.is_empty() && self.sender.has_room()
     }
 
-    fn push(&mut self, envelope: Envelope) {
-        if self.overflow.is_empty() {
-            if let Err(refused) = self.sender.try_push(envelope) {
-                self.overflow.push_back(refused.into_inner());
-            }
-        } else {
-            self.overflow.push_back(envelope);
+    fn push(&mut self, envelope: Envelope, pushed: &Cell) {
+        if !self.overflow.is_empty() {
+            return self.overflow.push_back(envelope);
+        }
+        if let Err(refused) = self.sender.try_push(envelope) {
+            return self.overflow.push_back(refused.into_inner());
+        }
+        // A long turn must not let its receiver starve.
+        if self.sender.unpublished() >= PUBLISH_AFTER {
+            self.publish(pushed);
         }
     }
 
-    fn flush(&mut self) -> bool {
+    fn publish(&mut self, pushed: &Cell) {
+        pushed.add(self.sender.unpublished() as u64);
+        self.unrung |= self.sender.publish();
+    }
+
+    /// Publishes everything. Says whether the receiver must be rung.
+    fn flush(&mut self, pushed: &Cell) -> bool {
         while let Some(envelope) = self.overflow.pop_front() {
             if let Err(refused) = self.sender.try_push(envelope) {
                 self.overflow.push_front(refused.into_inner());
                 break;
             }
         }
-        self.sender.publish()
+        self.publish(pushed);
+        std::mem::take(&mut self.unrung)
     }
 
     fn is_flushed(&self) -> bool {
@@ -68,180 +81,173 @@ impl Shard {
     /// Accepts a message from a handler, or for an outside caller, and sends it on its way.
     pub(crate) fn send(
         &self,
-        message: Outgoing,
+        message: Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
-    ) -> Result<(), (TellError, Option<Outgoing>)> {
+    ) -> Result<(), TellError> {
         if self.stopping.get() {
-            return Err((TellError::ShuttingDown, Some(message)));
+            return Err(TellError::ShuttingDown);
         }
-        let target = &message.target;
-        let (kind, name) = (target.id.kind, target.kind);
-        let hop = route(&self.node.view, self.me, kind, GrainHash(target.hash));
-        match hop {
-            None => return Err((TellError::Unplaced { kind: name }, Some(message))),
-            Some(Hop::Here) => self.send_here(message, call, deadline)?,
-            Some(Hop::Lane(shard)) => self.send_by_lane(shard, message, call, deadline)?,
-            Some(Hop::Link { node, shard }) => {
-                let member = self.node.view.member(node).expect("an owner is a member");
-                let to = Destination {
-                    node,
-                    shard,
-                    address: member.address,
-                };
-                self.send_by_link(
-                    to,
-                    Parcel {
-                        message,
-                        call,
-                        deadline,
-                    },
-                )?;
-            }
+        let contract = message.target.contract;
+        let Some(owner) = self.node.owner_of(message.target) else {
+            let kind = contract.name;
+            return Err(TellError::Unplaced { kind });
+        };
+        if owner.node == self.me.node {
+            self.send_inside(owner.shard, message, call, deadline)?;
+        } else {
+            self.send_by_link(owner, message, call, deadline)?;
         }
-        let mut kinds = self.kinds.borrow_mut();
-        kinds.cell(kind, name, self.counters()).sent.add(1);
+        self.kinds
+            .borrow_mut()
+            .count_sent(contract, self.counters());
         Ok(())
     }
 
-    fn send_here(
-        &self,
-        message: Outgoing,
-        call: Option<CallId>,
-        deadline: Micros,
-    ) -> Result<(), (TellError, Option<Outgoing>)> {
-        let mut queue = self.queue.borrow_mut();
-        if queue.len() >= self.node.limits.queue_capacity {
-            return Err((TellError::Busy, Some(message)));
-        }
-        queue.push_back(self.letter(message, call, deadline));
-        Ok(())
-    }
-
-    fn send_by_lane(
+    fn send_inside(
         &self,
         shard: ShardId,
-        message: Outgoing,
+        message: Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
-    ) -> Result<(), (TellError, Option<Outgoing>)> {
+    ) -> Result<(), TellError> {
+        let owner = self.node.shard(shard);
+        if owner.congestion.is_marked(GrainHash(message.target.hash)) {
+            return Err(TellError::Busy);
+        }
+        if shard == self.me.shard {
+            let mut queue = self.queue.borrow_mut();
+            if queue.len() >= self.node.limits.queue_capacity {
+                return Err(TellError::Busy);
+            }
+            queue.push_back(self.letter(message, call, deadline));
+            return Ok(());
+        }
         let mut lanes = self.lanes.borrow_mut();
         let lane = lanes[usize::from(shard.0)]
             .as_mut()
             .expect("no lane leads to oneself");
-        if !lane.has_room() {
-            // What fills the lane may not be visible to the receiver yet.
-            let published = lane.flush();
-            drop(lanes);
-            if published {
-                self.node.shard(shard).doorbell.ring();
-            }
-            return Err((TellError::Busy, Some(message)));
+        if lane.has_room() {
+            let letter = self.letter(message, call, deadline);
+            lane.push(Envelope::Letter(letter), &self.counters().lane_out);
+            return Ok(());
         }
-        lane.push(Envelope::Letter(self.letter(message, call, deadline)));
-        self.counters().lane_out.add(1);
-        Ok(())
+        // What fills the lane may not be visible to the receiver yet.
+        if lane.flush(&self.counters().lane_out) {
+            drop(lanes);
+            owner.doorbell.ring();
+        }
+        Err(TellError::Busy)
     }
 
     fn send_by_link(
         &self,
-        to: Destination,
-        parcel: Parcel,
-    ) -> Result<(), (TellError, Option<Outgoing>)> {
-        let call = parcel.call;
+        owner: Owner,
+        message: Outgoing<'_>,
+        call: Option<CallId>,
+        deadline: Micros,
+    ) -> Result<(), TellError> {
+        let Owner { node, shard } = owner;
+        let member = self.node.view.member(node).expect("an owner is a member");
+        let to = Destination {
+            node,
+            shard,
+            address: member.address,
+        };
+        let Outgoing {
+            target,
+            method,
+            payload,
+            patient,
+        } = message;
+        let lent = Outgoing {
+            target,
+            method,
+            payload: &mut *payload,
+            patient,
+        };
         let now = (self.now.get(), self.micros());
         let posted = match self.links.borrow_mut().as_mut() {
-            Some(links) => links.post(parcel, to, now),
+            Some(links) => links.post(lent, (call, deadline), to, now),
             // A node without a network is alone in its view.
-            None => unreachable!(
-                "a grain belongs to node {}, but there is no network",
-                to.node
-            ),
+            None => unreachable!("a grain belongs to node {node}, but there is no network"),
         };
-        match posted {
-            Ok(Posted::Queued) => {
+        match posted? {
+            Posted::Queued => {
                 if let Some(call) = call {
                     self.note_queued(call);
                 }
-                Ok(())
             }
-            Ok(Posted::Sent(parcel, link, number)) => {
+            Posted::Sent(link, number) => {
                 self.counters().frames_out.add(1);
-                drop_quietly(parcel);
+                if !payload.is_inert() {
+                    drop_quietly(std::mem::take(payload));
+                }
                 if let Some(call) = call {
                     self.note_via(call, link, number);
                 }
-                Ok(())
             }
-            Err((error, parcel)) => Err((error, parcel.map(|parcel| parcel.message))),
         }
+        Ok(())
     }
 
-    fn letter(&self, message: Outgoing, call: Option<CallId>, deadline: Micros) -> Letter {
-        Letter {
-            hash: GrainHash(message.target.hash),
-            id: message.target.id,
-            method: message.method,
-            arguments: Arguments::Value(message.payload),
-            reply: call.map_or(ReplyTo::Nobody, |call| ReplyTo::Shard {
-                shard: self.id(),
-                call,
-            }),
-            deadline,
+    /// Takes a message that was lent.
+    pub(crate) fn letter(
+        &self,
+        message: Outgoing<'_>,
+        call: Option<CallId>,
+        deadline: Micros,
+    ) -> Letter {
+        let reply = call.map(|call| CallRef::new(self.id(), call));
+        Letter::new(message, reply, deadline)
+    }
+
+    /// Counts a letter that its handler has handled, and hands on the reply.
+    pub(crate) fn answer_handled(&self, cell: &KindCell, reply_to: ReplyTo, reply: Payload) {
+        cell.handled.add(1);
+        match reply_to {
+            ReplyTo::Nobody if reply.is_inert() => {}
+            ReplyTo::Nobody => drop_quietly(reply),
+            waits => self.reply(waits, Ok(reply)),
         }
     }
 
     /// Counts how a letter ended, and tells its caller.
-    pub(crate) fn answer(&self, cell: &KindCell, reply: ReplyTo, settled: Settled) {
+    pub(crate) fn answer(&self, cell: &KindCell, reply_to: ReplyTo, settled: Settled) {
         match status::reason(&settled) {
             None => cell.handled.add(1),
             Some(reason) => cell.drop_for(reason),
         }
-        self.reply(reply, settled);
+        self.reply(reply_to, settled);
     }
 
     /// Hands an answer to whoever waits for it.
-    pub(crate) fn reply(&self, reply: ReplyTo, settled: Settled) {
-        match reply {
+    pub(crate) fn reply(&self, reply_to: ReplyTo, settled: Settled) {
+        match reply_to {
             ReplyTo::Nobody => drop_quietly(settled),
-            ReplyTo::Shard { shard, call } if shard == self.id() => {
-                self.complete_settled(call, settled);
+            ReplyTo::Call(to) if to.shard() == self.id() => {
+                self.complete_settled(to.call(), settled);
             }
-            ReplyTo::Shard { shard, call } => self.push(shard, Envelope::Reply { call, settled }),
-            ReplyTo::Link {
-                shard,
-                link,
-                number,
-            } if shard == self.id() => {
-                let answered = match self.links.borrow_mut().as_mut() {
-                    Some(links) => links.answer(link, number, settled),
-                    None => (false, Some(settled)),
-                };
-                match answered {
-                    (true, None) => {}
-                    (true, Some(spent)) => {
-                        self.counters().frames_out.add(1);
-                        drop_quietly(spent);
-                    }
-                    (false, spent) => {
-                        self.counters().replies_dropped.add(1);
-                        drop_quietly(spent);
-                    }
-                }
+            ReplyTo::Call(call) => self.push(call.shard(), Envelope::Reply { call, settled }),
+            ReplyTo::Link(to) if to.shard == self.id() => self.reply_by_link(to, settled),
+            ReplyTo::Link(to) => self.push(to.shard, Envelope::Answer { to, settled }),
+        }
+    }
+
+    pub(crate) fn reply_by_link(&self, to: LinkCall, settled: Settled) {
+        let answered = match self.links.borrow_mut().as_mut() {
+            Some(links) => links.answer(to.link, to.number, settled),
+            None => (false, Some(settled)),
+        };
+        match answered {
+            (true, None) => {}
+            (true, Some(spent)) => {
+                self.counters().frames_out.add(1);
+                drop_quietly(spent);
             }
-            ReplyTo::Link {
-                shard,
-                link,
-                number,
-            } => {
-                self.push(
-                    shard,
-                    Envelope::Answer {
-                        link,
-                        number,
-                        settled,
-                    },
-                );
+            (false, spent) => {
+                self.counters().replies_dropped.add(1);
+                drop_quietly(spent);
             }
         }
     }
@@ -255,8 +261,7 @@ impl Shard {
         if !lane.has_room() {
             return Err(envelope);
         }
-        lane.push(envelope);
-        self.counters().lane_out.add(1);
+        lane.push(envelope, &self.counters().lane_out);
         Ok(())
     }
 
@@ -266,15 +271,17 @@ impl Shard {
         let lane = lanes[usize::from(shard.0)]
             .as_mut()
             .expect("no lane leads to oneself");
-        lane.push(envelope);
-        self.counters().lane_out.add(1);
+        lane.push(envelope, &self.counters().lane_out);
     }
 
     /// Makes visible what was pushed into lanes, and wakes who sleeps. Says whether anything was.
     pub(crate) fn flush_lanes(&self) -> bool {
         let mut any = false;
         for (index, lane) in self.lanes.borrow_mut().iter_mut().enumerate() {
-            if lane.as_mut().is_some_and(LaneOut::flush) {
+            if lane
+                .as_mut()
+                .is_some_and(|lane| lane.flush(&self.counters().lane_out))
+            {
                 any = true;
                 self.node.shards[index].doorbell.ring();
             }
@@ -293,8 +300,7 @@ impl Shard {
 
     /// A message that was accepted cannot be delivered: counts it and tells its caller.
     pub(crate) fn undeliverable(&self, parcel: Parcel, error: TellError) {
-        let target = &parcel.message.target;
-        self.drop_for(target.id.kind, target.kind, status::reason_of(&error));
+        self.drop_for(&parcel.target, status::reason_of(&error));
         if let Some(call) = parcel.call {
             self.refuse_call(call, Refusal::from(error));
         }
@@ -302,8 +308,66 @@ impl Shard {
     }
 
     /// Counts a message that is not handled.
-    pub(crate) fn drop_for(&self, kind: teff_wire::KindId, name: &str, reason: Reason) {
+    pub(crate) fn drop_for(&self, target: &Target, reason: Reason) {
         let mut kinds = self.kinds.borrow_mut();
-        kinds.cell(kind, name, self.counters()).drop_for(reason);
+        let contract = target.contract;
+        kinds
+            .cell(contract.kind, contract.name, self.counters())
+            .drop_for(reason);
+    }
+
+    /// Counts a message that its sender sheds: sent, and dropped at once.
+    pub(crate) fn shed(&self, target: &Target) {
+        let mut kinds = self.kinds.borrow_mut();
+        kinds.count_sent(target.contract, self.counters());
+        drop(kinds);
+        self.drop_for(target, Reason::Shed);
     }
 }
+
+impl Letter {
+    /// Takes a message that was lent.
+    pub(crate) fn new(message: Outgoing<'_>, reply: Option<CallRef>, deadline: Micros) -> Self {
+        let target = message.target;
+        Self {
+            key: target.key.clone(),
+            hash: GrainHash(target.hash),
+            deadline,
+            kind: target.contract.kind,
+            method: message.method,
+            patient: message.patient,
+            content: Content::Value {
+                payload: std::mem::take(message.payload),
+                reply,
+            },
+        }
+    }
+}
+
+impl crate::shared::NodeShared {
+    /// Where a grain lives, as the reference remembers it from this view, or as the view says.
+    pub(crate) fn owner_of(&self, target: &Target) -> Option<Owner> {
+        let way = target.way.get();
+        if way != 0 && (way >> 32) as u32 == self.view.epoch().0 {
+            return Some(Owner {
+                node: NodeId((way >> 16) as u16),
+                shard: ShardId(way as u16),
+            });
+        }
+        self.look_up(target)
+    }
+
+    #[cold]
+    fn look_up(&self, target: &Target) -> Option<Owner> {
+        let owner = self
+            .view
+            .place(target.contract.kind, GrainHash(target.hash))?;
+        let Owner { node, shard } = owner;
+        let place = u64::from(node.0) << 16 | u64::from(shard.0);
+        target.way.set(u64::from(self.view.epoch().0) << 32 | place);
+        Some(owner)
+    }
+}
+
+/// Envelopes that a turn may push before it publishes them.
+const PUBLISH_AFTER: usize = 64;

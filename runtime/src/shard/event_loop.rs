@@ -21,11 +21,14 @@ use crate::idle::{Idle, Idler};
 use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::shard::ingress::{OutsideLane, drain_lanes};
+use crate::shard::turn::Grains;
+use crate::shard::wakers::Ready;
 use crate::shared::Command;
 
 /// The loop and the receiving ends that only it uses.
 pub(crate) struct EventLoop<D> {
     shard: Rc<Shard>,
+    grains: Grains,
     driver: D,
     lanes: Vec<Receiver<Envelope>>,
     outside: Vec<OutsideLane>,
@@ -46,6 +49,7 @@ impl<D: Driver> EventLoop<D> {
     ) -> Self {
         let now = Instant::now();
         Self {
+            grains: Grains::new(Rc::clone(&shard)),
             shard,
             driver,
             lanes,
@@ -78,31 +82,32 @@ impl<D: Driver> EventLoop<D> {
         }
         let Self {
             shard,
+            mut grains,
             driver,
             lanes,
             outside,
             ..
         } = self;
-        finish(&shard, lanes, outside);
+        finish(&shard, &mut grains, lanes, outside);
         driver.close().await;
     }
 
     /// One turn of the loop. Says whether anything happened.
     fn turn(&mut self) -> bool {
-        let shard = Rc::clone(&self.shard);
-        shard.now.set(Instant::now());
+        self.shard.now.set(Instant::now());
         // What follows may take a while; who makes a deadline looks at the clock anew.
         let mut work = self.take_orders();
-        work += drain_lanes(&shard, &mut self.lanes);
+        work += drain_lanes(&mut self.grains, &mut self.lanes);
         work += self.receive(work == 0);
-        work += shard.take_link_events(EVENTS_PER_TURN);
-        work += shard.run_queue();
-        work += shard.run_ready();
+        work += self.grains.take_link_events(EVENTS_PER_TURN);
+        work += self.grains.run_queue();
+        work += self.grains.run_ready();
         let admitted = if work == 0 { ADMIT_IDLE } else { ADMIT_BUSY };
         for lane in &mut self.outside {
-            work += lane.admit(&shard, admitted);
+            work += lane.admit(&mut self.grains, admitted);
         }
         self.outside.retain_mut(|lane| !lane.is_over());
+        let shard = &self.shard;
         work += shard.fire_timers();
         work += shard.expire_calls();
         work += usize::from(shard.flush_lanes());
@@ -119,8 +124,8 @@ impl<D: Driver> EventLoop<D> {
         }
         let (commands, wakes) = (shared.take_commands(), shared.take_wakes());
         let count = commands.len() + wakes.len();
-        for runnable in wakes {
-            self.shard.ready(runnable);
+        for token in wakes {
+            self.shard.ready(Ready::Woken(token));
         }
         for command in commands {
             match command {
@@ -166,6 +171,7 @@ impl<D: Driver> EventLoop<D> {
         // Only a shutdown wants to know.
         let asked = !self.shard.node.accepting.load(Ordering::Relaxed);
         let at_rest = asked
+            && self.grains.suspended() == 0
             && self.shard.is_at_rest()
             && self.lanes.iter_mut().all(Receiver::is_empty)
             && self.outside.iter_mut().all(OutsideLane::is_at_rest);
@@ -210,7 +216,12 @@ impl<D: Driver> EventLoop<D> {
 }
 
 /// The node stops: counts what is left, and says good-bye to peers.
-fn finish(shard: &Rc<Shard>, lanes: Vec<Receiver<Envelope>>, outside: Vec<OutsideLane>) {
+fn finish(
+    shard: &Shard,
+    grains: &mut Grains,
+    lanes: Vec<Receiver<Envelope>>,
+    outside: Vec<OutsideLane>,
+) {
     shard.stopping.set(true);
     shard.flush_lanes();
     await_others(shard);
@@ -230,6 +241,7 @@ fn finish(shard: &Rc<Shard>, lanes: Vec<Receiver<Envelope>>, outside: Vec<Outsid
     }
     shared.end(lanes, |outside| outside.discard(&shared.counters));
     shard.discard_queues();
+    grains.discard();
     shard.close_links(CloseCode::Shutdown);
 }
 
@@ -245,28 +257,30 @@ fn await_others(shard: &Shard) {
     }
 }
 
-impl Shard {
+impl Grains {
     /// Runs letters from this shard to itself. Those that the letters send wait for the next turn.
-    fn run_queue(self: &Rc<Self>) -> usize {
-        let count = self.queue.borrow().len().min(QUEUE_BATCH);
+    fn run_queue(&mut self) -> usize {
+        let count = self.shard.queue.borrow().len().min(QUEUE_BATCH);
         for _ in 0..count {
-            let letter = self.queue.borrow_mut().pop_front();
+            let letter = self.shard.queue.borrow_mut().pop_front();
             let Some(letter) = letter else { break };
-            self.deliver(letter);
+            self.deliver_owned(letter);
         }
         count
     }
 
-    fn run_ready(self: &Rc<Self>) -> usize {
-        let count = self.ready.borrow().len().min(QUEUE_BATCH);
+    fn run_ready(&mut self) -> usize {
+        let count = self.shard.ready.borrow().len().min(QUEUE_BATCH);
         for _ in 0..count {
-            let runnable = self.ready.borrow_mut().pop_front();
-            let Some(runnable) = runnable else { break };
-            self.poll(&runnable);
+            let ready = self.shard.ready.borrow_mut().pop_front();
+            let Some(ready) = ready else { break };
+            self.poll(ready.begin());
         }
         count
     }
+}
 
+impl Shard {
     fn fire_timers(&self) -> usize {
         let mut count = 0;
         loop {
@@ -375,7 +389,6 @@ impl Shard {
     fn is_at_rest(&self) -> bool {
         self.queue.borrow().is_empty()
             && self.ready.borrow().is_empty()
-            && self.catalog.borrow().suspended() == 0
             && self.calls.borrow().is_empty()
             && self.lanes_are_flushed()
             && self
@@ -402,7 +415,7 @@ impl Shard {
     pub(super) fn discard(&self, envelope: Envelope) {
         match envelope {
             Envelope::Letter(letter) => {
-                let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
+                let cell = self.kinds.borrow().cell_or_unknown(letter.kind);
                 cell.drop_for(Reason::ShuttingDown);
                 drop_quietly(letter);
             }
@@ -414,13 +427,6 @@ impl Shard {
         let queue = self.queue.take();
         for letter in queue {
             self.discard(Envelope::Letter(letter));
-        }
-        let entries = self.catalog.borrow_mut().clear();
-        for entry in entries {
-            for _ in 0..entry.mailbox.len() + usize::from(entry.suspended.is_some()) {
-                entry.kind.drop_for(Reason::ShuttingDown);
-            }
-            drop_quietly(entry);
         }
         let waiting = self
             .links

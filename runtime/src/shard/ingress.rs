@@ -1,31 +1,34 @@
 //! Where messages come in: off lanes from other shards and outside threads, and off links.
 //!
-//! Messages from outside are the only ones that add work to a node, so they are let in last and
-//! wait at the door while there is no room on their way: see [`OutsideLane`].
+//! Messages from outside are the only ones that add work to a node, so they are let in last. What
+//! they lead to is theirs to wait for: see [`OutsideLane`].
 
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use teff_contract::{Arguments, Refusal, TellError};
+use teff_contract::{Outgoing, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
+use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
 use teff_lane::Receiver;
 use teff_transport::{Event, Fate, LinkError, LinkId, Sent};
-use teff_wire::{CallId, Frame, FrameType, GrainId, NodeId, Status};
+use teff_wire::{Block, CallId, Frame, FrameType, GrainId, Header, NodeId, Status};
 
-use crate::envelope::{Envelope, Letter, Outside, ReplyTo};
+use crate::envelope::{Content, Envelope, Errand, Letter, LinkCall, Outside, OutsideCall};
 use crate::panics::drop_quietly;
 use crate::shard::Shard;
+use crate::shard::catalog::NONE;
 use crate::shard::links::Parcel;
+use crate::shard::turn::Grains;
+use crate::status;
 
 /// A lane from a thread outside the shards.
 pub(crate) struct OutsideLane {
     receiver: Receiver<Outside>,
     /// A message that found no room. Nothing is taken off the lane before it has gone its way, so
     /// the thread outside feels the congestion, and its messages stay in order.
-    stuck: Option<Outside>,
+    stuck: Option<Box<Errand>>,
 }
 
 impl OutsideLane {
@@ -57,104 +60,278 @@ impl OutsideLane {
     }
 
     /// Lets in at most `max` messages. Returns how many.
-    pub(crate) fn admit(&mut self, shard: &Shard, max: usize) -> usize {
+    pub(crate) fn admit(&mut self, grains: &mut Grains, max: usize) -> usize {
+        if let Some(errand) = self.stuck.take() {
+            self.stuck = grains.run_errand(errand);
+        }
         let mut count = 0;
-        while count < max {
-            let Some(outside) = self.stuck.take().or_else(|| self.receiver.pop()) else {
-                break;
-            };
-            if let Some(stuck) = shard.admit(outside) {
-                self.stuck = Some(stuck);
+        while count < max && self.stuck.is_none() {
+            let ready = self.receiver.ready(FETCH.min(max - count));
+            if ready == 0 {
                 break;
             }
-            count += 1;
+            fetch(grains, &self.receiver, ready);
+            // One by one, because a message that finds no room ends the batch.
+            for _ in 0..ready {
+                let stuck = &mut self.stuck;
+                self.receiver
+                    .drain_in_place(1, |outside| *stuck = grains.admit(outside));
+                count += 1;
+                if stuck.is_some() {
+                    break;
+                }
+            }
         }
         count
     }
 
     /// The lane and what was stuck, when the shard ends.
     pub(crate) fn into_parts(self) -> (Receiver<Outside>, Option<Outside>) {
-        (self.receiver, self.stuck)
+        (self.receiver, self.stuck.map(Outside::Errand))
     }
 }
 
-impl Shard {
-    /// Takes an envelope off a lane.
-    pub(crate) fn take_in(self: &Rc<Self>, envelope: Envelope) {
-        match envelope {
-            Envelope::Letter(letter) => self.deliver(letter),
-            Envelope::Reply { call, settled } => self.complete_settled(call, settled),
-            Envelope::Answer {
-                link,
-                number,
-                settled,
-            } => {
-                let shard = self.id();
-                self.reply(
-                    ReplyTo::Link {
-                        shard,
-                        link,
-                        number,
-                    },
-                    settled,
-                );
+/// What a batch can be prepared for.
+trait Addressed {
+    /// The hash of the grain that it is for.
+    fn hash(&self) -> Option<GrainHash>;
+}
+
+impl Addressed for Envelope {
+    fn hash(&self) -> Option<GrainHash> {
+        match self {
+            Self::Letter(letter) => Some(letter.hash),
+            _ => None,
+        }
+    }
+}
+
+impl Addressed for Outside {
+    fn hash(&self) -> Option<GrainHash> {
+        match self {
+            Self::Letter(letter) => Some(letter.hash),
+            _ => None,
+        }
+    }
+}
+
+/// Fetches into the cache what the next `ready` messages of a lane will need, if the grains are
+/// too many for the cache to have it: in passes, so that the waits for memory overlap.
+fn fetch<T: Addressed>(grains: &Grains, lane: &Receiver<T>, ready: usize) {
+    if ready < 2 || !grains.is_large() {
+        return;
+    }
+    let catalog = grains.catalog();
+    let mut hashes = [GrainHash(0); FETCH];
+    let mut slots = [NONE; FETCH];
+    for (index, hash) in hashes[..ready].iter_mut().enumerate() {
+        if let Some(Some(found)) = lane.peek(index, Addressed::hash) {
+            *hash = found;
+            catalog.prefetch_index(found);
+        }
+    }
+    for (hash, slot) in hashes[..ready].iter().zip(&mut slots) {
+        *slot = catalog.prefetch_entry(*hash);
+    }
+    for slot in &slots[..ready] {
+        catalog.prefetch_grain(*slot);
+    }
+}
+
+impl Grains {
+    /// Takes an envelope off a lane, where it lies.
+    pub(crate) fn take_in(&mut self, envelope: &mut Envelope) {
+        if let Envelope::Letter(letter) = envelope {
+            let Some(slot) = self.deliver(letter) else {
+                return;
+            };
+            if let Envelope::Letter(letter) = std::mem::replace(envelope, Envelope::Taken) {
+                self.keep(slot, letter);
             }
+            return;
+        }
+        match std::mem::replace(envelope, Envelope::Taken) {
+            Envelope::Reply { call, settled } => self.shard.complete_settled(call.call(), settled),
+            Envelope::Answer { to, settled } => self.shard.reply_by_link(to, settled),
             Envelope::Datagram(datagram) => {
-                if let Some(links) = self.links.borrow_mut().as_mut() {
-                    links.endpoint.handle_datagram(Instant::now(), datagram);
+                if let Some(links) = self.shard.links.borrow_mut().as_mut() {
+                    links.endpoint.handle_datagram(Instant::now(), *datagram);
                 }
             }
+            Envelope::Letter(_) | Envelope::Taken => {}
         }
     }
 
     /// Lets a message from outside in; gives it back if there is no room for it.
-    fn admit(&self, outside: Outside) -> Option<Outside> {
-        let Outside { message, call } = outside;
-        if let Some(call) = call {
-            let (message, call) = self.call_for_outside(message, call)?;
-            return Some(Outside {
-                message,
-                call: Some(call),
-            });
-        }
-        let (kind, name) = (message.target.id.kind, message.target.kind);
-        match self.send(message, None, Micros::NEVER) {
-            Ok(()) => None,
-            Err((TellError::Busy, Some(message))) => Some(Outside {
-                message,
-                call: None,
-            }),
-            Err((error, message)) => {
-                drop_quietly(message);
-                // It was accepted from the thread: it counts as sent, and as lost.
-                let mut kinds = self.kinds.borrow_mut();
-                kinds.cell(kind, name, self.counters()).sent.add(1);
-                drop(kinds);
-                self.drop_for(kind, name, crate::status::reason_of(&error));
-                None
+    fn admit(&mut self, outside: &mut Outside) -> Option<Box<Errand>> {
+        if let Outside::Letter(letter) = outside {
+            self.shard.kinds.borrow_mut().count_sent_to(letter.kind);
+            if let Some(slot) = self.deliver(letter)
+                && let Outside::Letter(letter) = std::mem::replace(outside, Outside::Taken)
+            {
+                self.keep(slot, letter);
             }
+            return None;
+        }
+        match std::mem::replace(outside, Outside::Taken) {
+            Outside::Errand(errand) => self.run_errand(errand),
+            Outside::Letter(_) | Outside::Taken => None,
         }
     }
 
+    /// Makes the call or sends the frame that a thread outside wants.
+    fn run_errand(&mut self, mut errand: Box<Errand>) -> Option<Box<Errand>> {
+        if errand
+            .call
+            .as_ref()
+            .is_some_and(|call| call.deadline.is_due(self.shard.micros()))
+        {
+            let call = errand.call.take()?;
+            deliver_outside(call, Refusal::Expired);
+            drop_quietly(errand);
+            return None;
+        }
+        let is_here = self.shard.node.owner_of(&errand.target) == Some(self.shard.me);
+        let Errand {
+            target,
+            method,
+            payload,
+            patient,
+            call,
+        } = &mut *errand;
+        let message = Outgoing {
+            target,
+            method: *method,
+            payload,
+            patient: *patient,
+        };
+        match call.take() {
+            Some(waiting) if is_here => match self.shard.enter_outside(&message, waiting) {
+                Ok((call, deadline)) => {
+                    let letter = self.shard.letter(message, Some(call), deadline);
+                    self.shard.count_sent(target);
+                    self.deliver_owned(letter);
+                    return None;
+                }
+                Err(waiting) => *call = Some(waiting),
+            },
+            Some(waiting) => *call = Some(self.shard.call_for_outside(message, waiting)?),
+            None => match self.shard.send(message, None, Micros::NEVER) {
+                Ok(()) => return None,
+                Err(TellError::Busy) => {}
+                Err(error) => {
+                    // It was accepted from the thread: it counts as sent, and as lost.
+                    self.shard.count_sent(target);
+                    self.shard.drop_for(target, status::reason_of(&error));
+                    drop_quietly(errand);
+                    return None;
+                }
+            },
+        }
+        Some(errand)
+    }
+
     /// Takes in what has arrived on links, at most `max` events. Returns how many there were.
-    pub(crate) fn take_link_events(self: &Rc<Self>, max: usize) -> usize {
+    pub(crate) fn take_link_events(&mut self, max: usize) -> usize {
         for count in 0..max {
             let event = self
+                .shard
                 .links
                 .borrow_mut()
                 .as_mut()
                 .and_then(|links| links.endpoint.poll_event());
             match event {
-                Some(event) => self.take_event(event),
+                Some(Event::Frame { link, frame }) => self.take_frame(link, frame),
+                Some(event) => self.shard.take_event(event),
                 None => return count,
             }
         }
         max
     }
 
-    fn take_event(self: &Rc<Self>, event: Event) {
+    fn take_frame(&mut self, link: LinkId, frame: Frame) {
+        self.shard.counters().frames_in.add(1);
+        let Frame {
+            header,
+            key,
+            payload,
+        } = frame;
+        let reply = match header.frame {
+            FrameType::Tell => None,
+            FrameType::Call => Some(LinkCall {
+                link,
+                number: header.number,
+                shard: self.shard.id(),
+            }),
+            FrameType::Reply => return self.shard.take_reply(link, &header, payload),
+            // The transport keeps these to itself.
+            FrameType::Hello | FrameType::Kinds | FrameType::Ack => return,
+        };
+        let Some(key) = key else { return };
+        let id = GrainId::new(header.kind, key);
+        let letter = Letter {
+            hash: self.shard.node.placement_key.hash(&id),
+            key: id.key,
+            kind: id.kind,
+            deadline: self.shard.deadline_from(header.deadline_us),
+            method: header.method,
+            patient: false,
+            content: Content::Bytes {
+                block: payload,
+                reply,
+            },
+        };
+        self.take_letter(letter);
+    }
+
+    /// A letter from a peer: ours, another shard's, or sent here by mistake.
+    fn take_letter(&mut self, mut letter: Letter) {
+        let shard = &self.shard;
+        if shard.node.refusing_peers.load(Ordering::Relaxed) {
+            return shard.refuse(&mut letter, (Status::ShuttingDown, String::new()));
+        }
+        match route(&shard.node.view, shard.me, letter.kind, letter.hash) {
+            Some(Hop::Here) => self.deliver_owned(letter),
+            Some(Hop::Lane(owner)) => {
+                let pushed = shard.try_push(owner, Envelope::Letter(letter));
+                if let Err(Envelope::Letter(letter)) = pushed {
+                    let cell = shard.kinds.borrow().cell_or_unknown(letter.kind);
+                    cell.drop_for(Reason::LaneFull);
+                    shard.reply(letter.reply_to(), Err((Status::Busy, String::new())));
+                }
+            }
+            Some(Hop::Link { .. }) | None => {
+                shard.refuse(&mut letter, (Status::NotOwner, String::new()));
+            }
+        }
+    }
+}
+
+fn deliver_outside(call: OutsideCall, refusal: Refusal) {
+    // The receiver may have given up waiting.
+    drop_quietly(call.reply.send(Err(refusal.into())));
+}
+
+impl Shard {
+    fn count_sent(&self, target: &Target) {
+        let mut kinds = self.kinds.borrow_mut();
+        kinds.count_sent(target.contract, self.counters());
+    }
+
+    fn take_reply(&self, link: LinkId, header: &Header, payload: Block) {
+        let peer = self
+            .links
+            .borrow()
+            .as_ref()
+            .and_then(|links| links.peer(link));
+        if let Some(node) = peer {
+            let call = CallId::from_u64(header.number);
+            self.complete_remote(call, (link, node), header.status, payload);
+        }
+    }
+
+    fn take_event(&self, event: Event) {
         match event {
-            Event::Frame { link, frame } => self.take_frame(link, frame),
             Event::Up { link, hello, .. } => {
                 let shards = self
                     .node
@@ -181,78 +358,10 @@ impl Shard {
             Event::Misrouted { shard, datagram } => {
                 self.counters().misrouted.add(1);
                 // Without room it is lost, as datagrams may be: its sender sends it again.
-                drop(self.try_push(shard, Envelope::Datagram(datagram)));
+                drop(self.try_push(shard, Envelope::Datagram(Box::new(datagram))));
             }
             // The transport may learn to tell more; what it tells now is all above.
             _ => {}
-        }
-    }
-
-    fn take_frame(self: &Rc<Self>, link: LinkId, frame: Frame) {
-        self.counters().frames_in.add(1);
-        let Frame {
-            header,
-            key,
-            payload,
-        } = frame;
-        let reply = match header.frame {
-            FrameType::Tell => ReplyTo::Nobody,
-            FrameType::Call => ReplyTo::Link {
-                shard: self.id(),
-                link,
-                number: header.number,
-            },
-            FrameType::Reply => {
-                let peer = self
-                    .links
-                    .borrow()
-                    .as_ref()
-                    .and_then(|links| links.peer(link));
-                if let Some(node) = peer {
-                    let call = CallId::from_u64(header.number);
-                    self.complete_remote(call, (link, node), header.status, payload);
-                }
-                return;
-            }
-            // The transport keeps these to itself.
-            FrameType::Hello | FrameType::Kinds | FrameType::Ack => return,
-        };
-        let Some(key) = key else { return };
-        let id = GrainId::new(header.kind, key);
-        let letter = Letter {
-            hash: self.node.placement_key.hash(&id),
-            id,
-            method: header.method,
-            arguments: Arguments::Bytes(payload),
-            reply,
-            deadline: self.deadline_from(header.deadline_us),
-        };
-        self.take_letter(letter);
-    }
-
-    /// A letter from a peer: ours, another shard's, or sent here by mistake.
-    fn take_letter(self: &Rc<Self>, letter: Letter) {
-        if self.node.refusing_peers.load(Ordering::Relaxed) {
-            let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
-            let refused = (Status::ShuttingDown, String::new());
-            return self.answer(&cell, letter.reply, Err(refused));
-        }
-        let hop = route(&self.node.view, self.me, letter.id.kind, letter.hash);
-        match hop {
-            Some(Hop::Here) => self.deliver(letter),
-            Some(Hop::Lane(shard)) => {
-                if let Err(Envelope::Letter(letter)) =
-                    self.try_push(shard, Envelope::Letter(letter))
-                {
-                    let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
-                    cell.drop_for(Reason::LaneFull);
-                    self.reply(letter.reply, Err((Status::Busy, String::new())));
-                }
-            }
-            Some(Hop::Link { .. }) | None => {
-                let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
-                self.answer(&cell, letter.reply, Err((Status::NotOwner, String::new())));
-            }
         }
     }
 
@@ -325,8 +434,7 @@ impl Shard {
 
     // Its call has ended or is about to: nobody waits for what it would do.
     fn expire_parcel(&self, parcel: Parcel) {
-        let target = &parcel.message.target;
-        self.drop_for(target.id.kind, target.kind, Reason::Expired);
+        self.drop_for(&parcel.target, Reason::Expired);
         if let Some(call) = parcel.call {
             self.refuse_call(call, Refusal::Expired);
         }
@@ -335,14 +443,29 @@ impl Shard {
 }
 
 /// How many envelopes of an inner lane are taken in one turn of the loop.
-pub(crate) const LANE_BATCH: usize = 1024;
+const LANE_BATCH: usize = 1024;
+
+/// Messages that are prepared for together: enough for their waits to overlap, few enough to stay
+/// in the first-level cache.
+const FETCH: usize = 32;
 
 /// Takes what other shards have sent. Returns how much.
-pub(crate) fn drain_lanes(shard: &Rc<Shard>, lanes: &mut [Receiver<Envelope>]) -> usize {
+pub(crate) fn drain_lanes(grains: &mut Grains, lanes: &mut [Receiver<Envelope>]) -> usize {
     let mut count = 0;
     for lane in lanes {
-        count += lane.drain(LANE_BATCH, |envelope| shard.take_in(envelope));
+        let mut taken = 0;
+        while taken < LANE_BATCH {
+            let ready = lane.ready(FETCH);
+            if ready == 0 {
+                break;
+            }
+            fetch(grains, lane, ready);
+            taken += lane.drain_in_place(ready, |envelope| grains.take_in(envelope));
+        }
+        count += taken;
     }
-    shard.counters().lane_in.add(count as u64);
+    if count > 0 {
+        grains.shard.counters().lane_in.add(count as u64);
+    }
     count
 }

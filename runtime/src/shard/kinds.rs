@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use teff_contract::Kind;
+use teff_contract::{Contract, Kind};
 use teff_wire::{KindId, KindOffer};
 
 use crate::counters::{KindCell, ShardCounters};
@@ -14,20 +14,28 @@ pub(crate) struct Kinds {
     /// Counts what peers send for kinds that nobody here has heard of. One cell for all of them:
     /// a peer can make up as many kinds as it likes.
     unknown: Arc<KindCell>,
+    /// The kind that was sent last.
+    last: (KindId, Arc<KindCell>),
+    hosted: usize,
 }
 
 struct Known {
     id: KindId,
     cell: Arc<KindCell>,
     hosted: Option<Kind>,
+    /// Its number among the kinds that were ever hosted here, in order.
+    place: usize,
 }
 
 impl Kinds {
     /// Knows nothing yet.
     pub(crate) fn new(counters: &ShardCounters) -> Self {
+        let unknown = counters.kind_or_unnamed(KindId(0));
         Self {
             table: HashTable::new(),
-            unknown: counters.kind(KindId(0), "(unknown)"),
+            last: (KindId(0), Arc::clone(&unknown)),
+            unknown,
+            hosted: 0,
         }
     }
 
@@ -40,8 +48,14 @@ impl Kinds {
     /// Hosts a kind from here on. A later registration of the same name replaces the factory for
     /// activations to come, and comes back to be dropped.
     pub(crate) fn host(&mut self, kind: Kind, counters: &ShardCounters) -> Option<Kind> {
+        let place = self.hosted;
         let entry = self.entry(kind.id(), kind.name(), counters);
-        entry.hosted.replace(kind)
+        let replaced = entry.hosted.replace(kind);
+        if replaced.is_none() {
+            entry.place = place;
+            self.hosted += 1;
+        }
+        replaced
     }
 
     /// The counters of a kind, made when it is first seen.
@@ -54,10 +68,28 @@ impl Kinds {
         &self.entry(id, name, counters).cell
     }
 
-    /// The factory and counters of a kind that this node hosts.
-    pub(crate) fn hosted(&self, id: KindId) -> Option<(&Kind, &Arc<KindCell>)> {
+    /// The factory, the counters and the place of a kind that this node hosts.
+    pub(crate) fn hosted(&self, id: KindId) -> Option<(Kind, Arc<KindCell>, usize)> {
         let known = self.table.find(spread(id), |known| known.id == id)?;
-        Some((known.hosted.as_ref()?, &known.cell))
+        let kind = known.hosted.clone()?;
+        Some((kind, Arc::clone(&known.cell), known.place))
+    }
+
+    /// Counts a message that a thread outside has sent to a grain of this shard.
+    pub(crate) fn count_sent_to(&mut self, kind: KindId) {
+        if self.last.0 != kind {
+            self.last = (kind, self.cell_or_unknown(kind));
+        }
+        self.last.1.sent.add(1);
+    }
+
+    /// Counts a message that was sent. Nearly always it is of the kind that was sent last.
+    pub(crate) fn count_sent(&mut self, contract: &Contract, counters: &ShardCounters) {
+        if self.last.0 != contract.kind {
+            let cell = self.cell(contract.kind, contract.name, counters);
+            self.last = (contract.kind, Arc::clone(cell));
+        }
+        self.last.1.sent.add(1);
     }
 
     /// What to tell peers about the hosted kinds.
@@ -76,6 +108,7 @@ impl Kinds {
                 id,
                 cell: counters.kind(id, name),
                 hosted: None,
+                place: usize::MAX,
             })
             .into_mut()
     }

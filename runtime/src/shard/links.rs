@@ -12,13 +12,15 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use teff_contract::{LinkReason, Outgoing, TellError};
+use teff_contract::{LinkReason, Outgoing, Payload, Target, TellError};
 use teff_core::time::Micros;
 use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
-use teff_wire::{CallId, CloseCode, Epoch, Fingerprint, Hello, KindId, KindOffer, NodeId, ShardId};
+use teff_wire::{
+    CallId, CloseCode, Epoch, Fingerprint, Hello, KindId, KindOffer, MethodId, NodeId, ShardId,
+};
 
 use self::backoff::backoff;
-use self::frames::{Answered, answer, send};
+use self::frames::{Answered, Outbound, answer, send};
 use crate::envelope::Settled;
 
 /// The links of one shard.
@@ -32,7 +34,9 @@ pub(crate) struct Links {
 
 /// A message that is to leave over a link.
 pub(crate) struct Parcel {
-    pub message: Outgoing,
+    pub target: Target,
+    pub method: MethodId,
+    pub payload: Payload,
     pub call: Option<CallId>,
     pub deadline: Micros,
 }
@@ -47,9 +51,9 @@ pub(crate) struct Destination {
 
 /// What became of a parcel.
 pub(crate) enum Posted {
-    /// It left on this link, as the frame of this number, and is of no more use.
-    Sent(Parcel, LinkId, u64),
-    /// It waits for its link.
+    /// It left on this link, as the frame of this number; the message is of no more use.
+    Sent(LinkId, u64),
+    /// It was taken, and waits for its link.
     Queued,
 }
 
@@ -114,13 +118,14 @@ impl Links {
         }
     }
 
-    /// Sends a parcel over the link to its destination, or lets it wait for that link.
+    /// Sends a message over the link to its destination, or lets it wait for that link.
     pub(crate) fn post(
         &mut self,
-        parcel: Parcel,
+        message: Outgoing<'_>,
+        (call, deadline): (Option<CallId>, Micros),
         to: Destination,
         now: (Instant, Micros),
-    ) -> Result<Posted, (TellError, Option<Parcel>)> {
+    ) -> Result<Posted, TellError> {
         let endpoint = &mut self.endpoint;
         let route = self.routes.entry((to.node, to.shard)).or_insert_with(|| {
             Route::new(State::Dialling(
@@ -130,13 +135,8 @@ impl Links {
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
                 let reason = reason.clone();
-                return Err((
-                    TellError::NodeUnreachable {
-                        node: to.node,
-                        reason,
-                    },
-                    Some(parcel),
-                ));
+                let node = to.node;
+                return Err(TellError::NodeUnreachable { node, reason });
             }
             route.state = State::Dialling(endpoint.dial(now.0, to.node, to.address, to.shard));
         }
@@ -144,16 +144,32 @@ impl Links {
             && route.waiting.is_empty()
         {
             let peer = self.peers.get_mut(&link).expect(PEER);
-            let sent = send(&mut self.endpoint, (link, peer), self.epoch, &parcel, now.1);
-            return match sent {
-                Ok(number) => Ok(Posted::Sent(parcel, link, number)),
-                Err(error) => Err((error, Some(parcel))),
+            let outbound = Outbound {
+                target: message.target,
+                method: message.method,
+                payload: message.payload,
+                call,
+                deadline,
             };
+            let sent = send(
+                &mut self.endpoint,
+                (link, peer),
+                self.epoch,
+                &outbound,
+                now.1,
+            );
+            return sent.map(|number| Posted::Sent(link, number));
         }
         if route.waiting.len() >= self.queue_max {
-            return Err((TellError::Busy, Some(parcel)));
+            return Err(TellError::Busy);
         }
-        route.waiting.push_back(parcel);
+        route.waiting.push_back(Parcel {
+            target: message.target.clone(),
+            method: message.method,
+            payload: std::mem::take(message.payload),
+            call,
+            deadline,
+        });
         Ok(Posted::Queued)
     }
 
@@ -256,7 +272,8 @@ impl Links {
                     continue;
                 }
                 let peer = self.peers.get_mut(&link).expect(PEER);
-                match send(&mut self.endpoint, (link, peer), self.epoch, &parcel, now) {
+                let outbound = Outbound::of(&parcel);
+                match send(&mut self.endpoint, (link, peer), self.epoch, &outbound, now) {
                     Ok(number) => pumped.sent.push((parcel, link, number)),
                     Err(TellError::Busy) => {
                         route.waiting.push_front(parcel);

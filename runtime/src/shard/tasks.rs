@@ -8,7 +8,7 @@ use slab::Slab;
 use teff_contract::context::Task;
 use teff_wire::ShardId;
 
-use crate::shard::wakers::{Runnable, What};
+use crate::shard::wakers::{Ready, Token, What};
 use crate::shared::NodeShared;
 
 /// The tasks of a shard.
@@ -34,23 +34,17 @@ pub(crate) struct Taken {
 
 impl Tasks {
     /// Enters a task; queue the result to have it polled for the first time.
-    pub(crate) fn insert(
-        &mut self,
-        task: Task,
-        node: &Arc<NodeShared>,
-        shard: ShardId,
-    ) -> Runnable {
+    pub(crate) fn insert(&mut self, task: Task, node: &Arc<NodeShared>, shard: ShardId) -> Ready {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let vacant = self.slots.vacant_entry();
         let id = u64::from(generation) << 32 | vacant.key() as u64;
-        let runnable = Runnable::new(What::Task(id));
         vacant.insert(Slot {
             generation,
-            waker: runnable.waker(node, shard),
+            waker: Waker::from(Token::new(What::Task(id), node, shard)),
             task: Some(task),
         });
-        runnable
+        Ready::Now(What::Task(id))
     }
 
     /// Takes a task out to be polled, unless it has ended.

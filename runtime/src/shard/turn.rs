@@ -1,9 +1,12 @@
 //! Turns: one letter meets one grain.
 //!
-//! A letter to a grain that is at rest runs at once. A grain whose handler is suspended keeps
-//! later letters in its bounded mailbox; when the handler ends they run in order, some per stage,
-//! so that one busy grain does not hold up the shard. A panic ends the activation and nothing
-//! else: letters in its mailbox go to the next activation of the same grain.
+//! A letter to a grain that is at rest runs at once, where it lies. A grain whose handler is
+//! suspended keeps later letters in its bounded mailbox; when the handler ends they run in order,
+//! some per stage, so that one busy grain does not hold up the shard. A panic ends the activation
+//! and nothing else: letters in its mailbox go to the next activation of the same grain.
+//!
+//! The grains belong to the loop and not to the [`Shard`] that handlers reach, so a turn borrows
+//! its grain plainly, for as long as the handler runs.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,256 +14,375 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use teff_contract::{Activation, Ctx, Host, Step};
-use teff_wire::Status;
+use teff_contract::{Activation, Arguments, Ctx, Home, Host, Payload, Step};
+use teff_wire::{GrainId, Status};
 
 use crate::counters::KindCell;
-use crate::envelope::{Letter, ReplyTo, Settled};
+use crate::envelope::{Content, Letter, ReplyTo};
 use crate::panics::{drop_quietly, text_of};
 use crate::shard::Shard;
-use crate::shard::catalog::{ActivationKey, Entry};
-use crate::shard::wakers::{Runnable, What};
+use crate::shard::catalog::{Catalog, Entry, NONE};
+use crate::shard::suspensions::Suspensions;
+use crate::shard::wakers::{Ready, What};
 
-/// An activation taken out of the catalog for a turn.
-struct Stage {
-    key: ActivationKey,
-    activation: Box<dyn Activation>,
-    ctx: Ctx,
-    kind: Arc<KindCell>,
+/// The grains of a shard, and those of them that wait.
+pub(crate) struct Grains {
+    pub(crate) shard: Rc<Shard>,
+    home: Rc<Home>,
+    catalog: Catalog,
+    suspensions: Suspensions,
+    /// Counters by place among the hosted kinds.
+    kinds: Vec<Arc<KindCell>>,
 }
 
-/// A new activation and the counters of its kind.
-type Made = (Box<dyn Activation>, Arc<KindCell>);
+/// Why a letter was not handled.
+type Refused = (Status, String);
 
-impl Shard {
-    /// Gives a letter to its grain, which is activated if need be.
-    pub(crate) fn deliver(self: &Rc<Self>, letter: Letter) {
-        let found = self.catalog.borrow().find(letter.hash, &letter.id);
-        match found.map_or_else(|| self.activate(&letter), Ok) {
-            Ok(key) => self.deliver_to(key, letter),
-            Err(refused) => self.refuse(letter, refused),
+impl Grains {
+    pub(crate) fn new(shard: Rc<Shard>) -> Self {
+        let home = Home {
+            host: Rc::clone(&shard) as Rc<dyn Host>,
+            port: Arc::clone(&shard.port),
+        };
+        Self {
+            home: Rc::new(home),
+            catalog: Catalog::new(shard.node.limits.activations_max),
+            suspensions: Suspensions::new(Arc::clone(&shard.node), shard.id()),
+            kinds: Vec::new(),
+            shard,
         }
     }
 
-    fn deliver_to(self: &Rc<Self>, key: ActivationKey, letter: Letter) {
-        let mut catalog = self.catalog.borrow_mut();
-        let entry = catalog.get_mut(key).expect("the key was just found");
-        if entry.suspended.is_some() || !entry.mailbox.is_empty() || entry.activation.is_none() {
-            if entry.mailbox.len() < self.node.limits.mailbox_capacity {
-                entry.mailbox.push_back(letter);
-                return;
+    /// Gives a letter to its grain, which is activated if need be. When the grain cannot take it
+    /// now, says so with the grain's place: [`keep`](Self::keep) it there.
+    #[must_use = "a letter that did not run must be kept"]
+    pub(crate) fn deliver(&mut self, letter: &mut Letter) -> Option<u32> {
+        let found = self.catalog.find(letter.hash, letter.kind, &letter.key);
+        let slot = match found.map_or_else(|| self.activate(letter), Ok) {
+            Ok(slot) => slot,
+            Err(refused) => {
+                self.shard.refuse(letter, refused);
+                return None;
             }
-            drop(catalog);
+        };
+        let entry = self.catalog.entry(slot);
+        if entry.suspension != NONE || entry.activation.is_none() {
+            return Some(slot);
+        }
+        self.begin(slot, letter);
+        None
+    }
+
+    /// As [`deliver`](Self::deliver), for whoever has the letter.
+    pub(crate) fn deliver_owned(&mut self, mut letter: Letter) {
+        if let Some(slot) = self.deliver(&mut letter) {
+            self.keep(slot, letter);
+        }
+    }
+
+    /// Keeps a letter in the mailbox of a grain that cannot take it now.
+    pub(crate) fn keep(&mut self, slot: u32, mut letter: Letter) {
+        let capacity = self.shard.node.limits.mailbox_capacity;
+        let entry = self.catalog.entry_mut(slot);
+        if entry.suspension == NONE {
+            entry.suspension = self.suspensions.occupy(slot, None);
+        }
+        let place = entry.suspension;
+        let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
+        let congestion = self.shard.congestion();
+        if suspension.mailbox.len() + 1 >= capacity {
+            if suspension.marked {
+                congestion.set(letter.hash);
+            } else {
+                suspension.marked = true;
+                congestion.mark(letter.hash);
+            }
+        }
+        if suspension.mailbox.len() >= capacity && !letter.patient {
             let refused = (Status::Busy, "the grain's mailbox is full".to_owned());
-            return self.refuse(letter, refused);
+            return self.shard.refuse(&mut letter, refused);
         }
-        let stage = Stage::take(key, entry);
-        drop(catalog);
-        if let Some(stage) = stage {
-            self.begin(stage, letter);
-        }
+        suspension.mailbox.push_back(letter);
     }
 
-    fn refuse(&self, letter: Letter, refused: (Status, String)) {
-        let cell = self.kinds.borrow().cell_or_unknown(letter.id.kind);
-        let reply = letter.reply;
-        drop_quietly(letter);
-        self.answer(&cell, reply, Err(refused));
+    /// Whether the working set is larger than the caches that a batch would find it in.
+    pub(crate) fn is_large(&self) -> bool {
+        self.catalog.len() > LARGE
     }
 
-    fn activate(self: &Rc<Self>, letter: &Letter) -> Result<ActivationKey, (Status, String)> {
-        if self.catalog.borrow().is_full() {
-            return Err((
-                Status::Busy,
-                "the shard holds as many grains as it may".to_owned(),
-            ));
+    /// The catalog, to fetch from it what a batch will need.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// How many grains wait for something.
+    pub(crate) fn suspended(&self) -> usize {
+        self.suspensions.len()
+    }
+
+    #[cold]
+    fn activate(&mut self, letter: &Letter) -> Result<u32, Refused> {
+        if self.catalog.is_full() {
+            let full = "the shard holds as many grains as it may".to_owned();
+            return Err((Status::Busy, full));
         }
-        let host: Rc<dyn Host> = Rc::clone(self) as Rc<dyn Host>;
-        let ctx = Ctx::new(letter.id.clone(), host, Arc::clone(&self.port));
-        let (activation, cell) = self.make(&ctx)?;
-        let mut catalog = self.catalog.borrow_mut();
-        let key = catalog.insert(letter.hash, ctx, cell, activation);
-        self.counters().activations.set(catalog.len() as u64);
-        Ok(key)
+        let id = GrainId::new(letter.kind, letter.key.clone());
+        let ctx = Ctx::new(id, Rc::clone(&self.home));
+        let (activation, kind) = self.make(&ctx)?;
+        let entry = Entry {
+            ctx,
+            activation: Some(activation),
+            suspension: NONE,
+            kind,
+        };
+        let slot = self.catalog.insert(letter.hash, entry);
+        self.shard
+            .counters()
+            .activations
+            .set(self.catalog.len() as u64);
+        Ok(slot)
     }
 
     /// Runs the kind's factory.
-    fn make(&self, ctx: &Ctx) -> Result<Made, (Status, String)> {
-        let kinds = self.kinds.borrow();
-        let Some((kind, cell)) = kinds.hosted(ctx.id().kind) else {
-            return Err((Status::UnknownKind, String::new()));
+    fn make(&mut self, ctx: &Ctx) -> Result<(Box<dyn Activation>, u32), Refused> {
+        let (kind, cell, place) = {
+            let kinds = self.shard.kinds.borrow();
+            let Some(hosted) = kinds.hosted(ctx.id().kind) else {
+                return Err((Status::UnknownKind, String::new()));
+            };
+            hosted
         };
-        let (kind, cell) = (kind.clone(), Arc::clone(cell));
-        drop(kinds);
+        if self.kinds.len() <= place {
+            // Places are given out in order, and kinds are hosted before they are activated.
+            self.kinds.resize(place + 1, Arc::clone(&cell));
+        }
+        self.kinds[place] = cell;
         catch_unwind(AssertUnwindSafe(|| kind.activate(ctx)))
-            .map(|activation| (activation, cell))
+            .map(|activation| (activation, place as u32))
             .map_err(|panic| (Status::ActivationFailed, text_of(panic)))
     }
 
-    fn begin(self: &Rc<Self>, mut stage: Stage, letter: Letter) {
-        let reply = letter.reply;
-        if letter.deadline.is_due(self.micros()) {
-            drop_quietly(letter);
-            return self.end_turn(stage, reply, Err((Status::Expired, String::new())));
+    /// Runs the handler that a letter asks for. The grain is at rest.
+    fn begin(&mut self, slot: u32, letter: &mut Letter) {
+        let entry = self.catalog.entry_mut(slot);
+        let cell = &*self.kinds[entry.kind as usize];
+        let reply_to = letter.reply_to();
+        if letter.deadline.is_due(self.shard.micros()) {
+            letter.clear();
+            let expired = Err((Status::Expired, String::new()));
+            return self.shard.answer(cell, reply_to, expired);
         }
-        let (activation, ctx) = (&mut stage.activation, &stage.ctx);
-        let turn = || activation.begin(ctx, letter.method, letter.arguments);
-        match catch_unwind(AssertUnwindSafe(turn)) {
-            Ok(Step::Done(payload)) => self.end_turn(stage, reply, Ok(payload)),
-            Ok(Step::Refused(status)) => self.end_turn(stage, reply, Err((status, String::new()))),
-            Ok(Step::Suspended) => {
-                self.catalog.borrow_mut().suspend(stage.key, Some(reply));
-                self.resume(stage);
+        let activation = entry.activation.as_mut().expect(AWAKE);
+        let mut reply = Payload::empty();
+        let arguments = match &mut letter.content {
+            Content::Value { payload, .. } => Arguments::Value(payload),
+            Content::Bytes { block, .. } => Arguments::Bytes(block),
+        };
+        let turn = || activation.begin(&entry.ctx, letter.method, arguments, &mut reply);
+        let ended = catch_unwind(AssertUnwindSafe(turn));
+        letter.clear();
+        match ended {
+            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, reply),
+            Ok(Step::Refused(status)) => {
+                self.shard
+                    .answer(cell, reply_to, Err((status, String::new())));
             }
-            Err(panic) => self.lose(stage, reply, panic),
+            Ok(Step::Suspended) => self.start(slot, reply_to),
+            Err(panic) => self.lose(slot, reply_to, panic),
         }
     }
 
-    fn resume(self: &Rc<Self>, mut stage: Stage) {
-        let waker = {
-            let mut catalog = self.catalog.borrow_mut();
-            let entry = catalog
-                .get_mut(stage.key)
-                .expect("a staged activation keeps its entry");
-            entry
-                .waker
-                .get_or_insert_with(|| self.waker_of(stage.key))
-                .clone()
+    /// Polls a handler for the first time; only if it waits, it takes a place to wait in.
+    fn start(&mut self, slot: u32, reply_to: ReplyTo) {
+        let entry = self.catalog.entry_mut(slot);
+        let (place, waker) = match entry.suspension {
+            NONE => self.suspensions.next(),
+            place => (place, self.suspensions.waker(place)),
         };
-        let activation = &mut stage.activation;
-        let turn = || activation.resume(&mut Context::from_waker(&waker));
-        let result = match catch_unwind(AssertUnwindSafe(turn)) {
-            Ok(Step::Suspended) => return self.put_back(stage),
-            Ok(Step::Done(payload)) => Ok(Ok(payload)),
-            Ok(Step::Refused(status)) => Ok(Err((status, String::new()))),
-            Err(panic) => Err(panic),
-        };
-        let reply = self.catalog.borrow_mut().suspend(stage.key, None);
-        let reply = reply.expect("a suspended handler knows whom to answer");
-        match result {
-            Ok(settled) => self.end_turn(stage, reply, settled),
-            Err(panic) => self.lose(stage, reply, panic),
+        let activation = entry.activation.as_mut().expect(AWAKE);
+        let mut reply = Payload::empty();
+        self.shard.polls(place, waker);
+        let turn = || activation.resume(&mut Context::from_waker(waker), &mut reply);
+        let ended = catch_unwind(AssertUnwindSafe(turn));
+        self.shard.polls_nothing();
+        let cell = &*self.kinds[entry.kind as usize];
+        match ended {
+            Ok(Step::Suspended) => match entry.suspension {
+                NONE => entry.suspension = self.suspensions.occupy(slot, Some(reply_to)),
+                place => {
+                    self.suspensions.get_mut(place).expect(OCCUPIED).handler = Some(reply_to);
+                }
+            },
+            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, reply),
+            Ok(Step::Refused(status)) => {
+                self.shard
+                    .answer(cell, reply_to, Err((status, String::new())));
+            }
+            Err(panic) => self.lose(slot, reply_to, panic),
         }
     }
 
-    fn end_turn(&self, stage: Stage, reply: ReplyTo, settled: Settled) {
-        let kind = Arc::clone(&stage.kind);
-        self.put_back(stage);
-        self.answer(&kind, reply, settled);
-    }
-
-    fn put_back(&self, stage: Stage) {
-        let mut catalog = self.catalog.borrow_mut();
-        let entry = catalog
-            .get_mut(stage.key)
-            .expect("a staged activation keeps its entry");
-        entry.activation = Some(stage.activation);
-        drop(catalog);
-        self.after_turn(stage.key);
+    /// Polls a handler that was woken.
+    fn resume(&mut self, slot: u32, place: u32, reply_to: ReplyTo) {
+        let entry = self.catalog.entry_mut(slot);
+        let activation = entry.activation.as_mut().expect(AWAKE);
+        let waker = self.suspensions.waker(place);
+        let mut reply = Payload::empty();
+        self.shard.polls(place, waker);
+        let turn = || activation.resume(&mut Context::from_waker(waker), &mut reply);
+        let ended = catch_unwind(AssertUnwindSafe(turn));
+        self.shard.polls_nothing();
+        if matches!(ended, Ok(Step::Suspended)) {
+            return;
+        }
+        self.suspensions.get_mut(place).expect(OCCUPIED).handler = None;
+        let cell = &*self.kinds[entry.kind as usize];
+        match ended {
+            Ok(Step::Refused(status)) => {
+                self.shard
+                    .answer(cell, reply_to, Err((status, String::new())));
+            }
+            Ok(_) => self.shard.answer_handled(cell, reply_to, reply),
+            Err(panic) => self.lose(slot, reply_to, panic),
+        }
+        self.run_mailbox(slot, place);
     }
 
     /// The handler panicked: the activation ends. Letters in its mailbox keep their place and order
     /// for the next activation.
-    fn lose(&self, stage: Stage, reply: ReplyTo, panic: Box<dyn Any + Send>) {
-        let Stage {
-            key,
-            activation,
-            kind,
-            ..
-        } = stage;
+    #[cold]
+    fn lose(&mut self, slot: u32, reply_to: ReplyTo, panic: Box<dyn Any + Send>) {
+        let entry = self.catalog.entry_mut(slot);
+        let cell = Arc::clone(&self.kinds[entry.kind as usize]);
+        let activation = entry.activation.take();
+        if entry.suspension == NONE {
+            self.forget(slot);
+        }
         drop_quietly(activation);
-        self.after_turn(key);
-        self.answer(&kind, reply, Err((Status::Panicked, text_of(panic))));
+        let panicked = Err((Status::Panicked, text_of(panic)));
+        self.shard.answer(&cell, reply_to, panicked);
     }
 
-    /// Polls what was woken: a suspended handler, a mailbox that may go on, or a task.
-    pub(crate) fn poll(self: &Rc<Self>, runnable: &Runnable) {
-        match runnable.begin() {
-            What::Activation(key) => self.poll_activation(key),
-            What::Task(id) => self.poll_task(id),
+    fn forget(&mut self, slot: u32) {
+        let id = self.catalog.entry(slot).ctx.id();
+        let hash = self.shard.node.placement_key.hash(id);
+        let entry = self.catalog.remove(hash, slot);
+        self.shard
+            .counters()
+            .activations
+            .set(self.catalog.len() as u64);
+        drop_quietly(entry);
+    }
+
+    /// Polls what can go on: a suspended handler, a mailbox, or a task.
+    pub(crate) fn poll(&mut self, what: What) {
+        match what {
+            What::Task(id) => self.shard.poll_task(id),
+            What::Suspension(place) => {
+                let Some(suspension) = self.suspensions.get_mut(place) else {
+                    return;
+                };
+                let slot = suspension.grain;
+                if let Some(reply_to) = suspension.handler {
+                    self.resume(slot, place, reply_to);
+                } else {
+                    suspension.queued = false;
+                    self.run_mailbox(slot, place);
+                }
+            }
         }
     }
 
-    fn poll_activation(self: &Rc<Self>, key: ActivationKey) {
+    /// Runs letters that have waited, until a handler waits itself or others must get their turn.
+    fn run_mailbox(&mut self, slot: u32, place: u32) {
         for _ in 0..MAILBOX_BATCH {
-            let mut catalog = self.catalog.borrow_mut();
-            let Some(entry) = catalog.get_mut(key) else {
-                return;
-            };
-            let suspended = entry.suspended.is_some();
-            let letter = if suspended {
-                None
-            } else {
-                entry.mailbox.pop_front()
-            };
-            let (stage, ctx) = (Stage::take(key, entry), entry.ctx.clone());
-            drop(catalog);
-            match (stage, letter) {
-                (Some(stage), None) if suspended => self.resume(stage),
-                (Some(stage), None) => return self.put_back(stage),
-                (Some(stage), Some(letter)) => self.begin(stage, letter),
-                (None, Some(letter)) => self.revive(key, ctx, letter),
-                (None, None) => return,
-            }
-            if !self.may_go_on(key) {
+            let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
+            if suspension.handler.is_some() {
                 return;
             }
+            let Some(mut letter) = suspension.mailbox.pop_front() else {
+                return self.leave(slot, place);
+            };
+            let half = self.shard.node.limits.mailbox_capacity / 2;
+            if suspension.marked && suspension.mailbox.len() <= half {
+                suspension.marked = false;
+                self.shard.congestion().unmark(letter.hash);
+            }
+            if self.catalog.entry(slot).activation.is_some() || self.revive(slot, &mut letter) {
+                self.begin(slot, &mut letter);
+            }
+        }
+        let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
+        if suspension.handler.is_none() && !suspension.queued {
+            suspension.queued = true;
+            self.shard.ready(Ready::Now(What::Suspension(place)));
         }
     }
 
     /// Makes a new activation in the place of one that panicked, for the next letter.
-    fn revive(self: &Rc<Self>, key: ActivationKey, ctx: Ctx, letter: Letter) {
+    #[cold]
+    fn revive(&mut self, slot: u32, letter: &mut Letter) -> bool {
+        let ctx = self.catalog.entry(slot).ctx.clone();
         match self.make(&ctx) {
-            Ok((activation, kind)) => self.begin(
-                Stage {
-                    key,
-                    activation,
-                    ctx,
-                    kind,
-                },
-                letter,
-            ),
+            Ok((activation, kind)) => {
+                let entry = self.catalog.entry_mut(slot);
+                entry.activation = Some(activation);
+                entry.kind = kind;
+                true
+            }
             Err(refused) => {
-                self.refuse(letter, refused);
-                self.after_turn(key);
+                self.shard.refuse(letter, refused);
+                false
             }
         }
     }
 
-    /// Lets the mailbox go on, or forgets an entry that has neither activation nor letters.
-    fn after_turn(&self, key: ActivationKey) {
-        let mut catalog = self.catalog.borrow_mut();
-        let Some(entry) = catalog.get_mut(key) else {
-            return;
-        };
-        if entry.suspended.is_some() {
-            return;
+    /// The mailbox is empty and no handler waits: the grain is at rest again, or gone.
+    fn leave(&mut self, slot: u32, place: u32) {
+        let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
+        let marked = std::mem::take(&mut suspension.marked);
+        self.suspensions.vacate(place);
+        let entry = self.catalog.entry_mut(slot);
+        entry.suspension = NONE;
+        if marked {
+            let hash = self.shard.node.placement_key.hash(entry.ctx.id());
+            self.shard.congestion().unmark(hash);
         }
-        if !entry.mailbox.is_empty() {
-            let waker = entry
-                .waker
-                .get_or_insert_with(|| self.waker_of(key))
-                .clone();
-            drop(catalog);
-            waker.wake();
-        } else if entry.activation.is_none() {
-            let entry = catalog.remove(key);
-            self.counters().activations.set(catalog.len() as u64);
-            drop(catalog);
+        if self.catalog.entry(slot).activation.is_none() {
+            self.forget(slot);
+        }
+    }
+
+    /// The shard ends: counts what is left and drops everything.
+    pub(crate) fn discard(&mut self) {
+        for suspension in self.suspensions.clear() {
+            let entry = self.catalog.entry(suspension.grain);
+            let cell = Arc::clone(&self.kinds[entry.kind as usize]);
+            let letters = suspension.mailbox.len() + usize::from(suspension.handler.is_some());
+            for _ in 0..letters {
+                cell.drop_for(teff_core::dead_letter::Reason::ShuttingDown);
+            }
+            for letter in suspension.mailbox {
+                drop_quietly(letter);
+            }
+        }
+        for entry in self.catalog.clear() {
             drop_quietly(entry);
         }
     }
+}
 
-    // Putting an activation back with letters in its mailbox has queued it again; going on at once
-    // merely saves the detour, within the batch.
-    fn may_go_on(&self, key: ActivationKey) -> bool {
-        self.catalog
-            .borrow_mut()
-            .get_mut(key)
-            .is_some_and(|entry| entry.suspended.is_none() && !entry.mailbox.is_empty())
+impl Shard {
+    /// Ends a letter that does not run.
+    #[cold]
+    pub(crate) fn refuse(&self, letter: &mut Letter, refused: Refused) {
+        let cell = self.kinds.borrow().cell_or_unknown(letter.kind);
+        let reply_to = letter.reply_to();
+        letter.clear();
+        self.answer(&cell, reply_to, Err(refused));
     }
 
-    fn poll_task(self: &Rc<Self>, id: u64) {
+    fn poll_task(&self, id: u64) {
         let taken = self.tasks.borrow_mut().take(id);
         let Some(mut taken) = taken else { return };
         match catch_unwind(AssertUnwindSafe(|| taken.poll())) {
@@ -277,23 +399,13 @@ impl Shard {
         self.tasks.borrow_mut().remove(taken.id());
         drop_quietly(taken);
     }
-
-    fn waker_of(&self, key: ActivationKey) -> std::task::Waker {
-        Runnable::new(What::Activation(key)).waker(&self.node, self.id())
-    }
 }
 
-impl Stage {
-    fn take(key: ActivationKey, entry: &mut Entry) -> Option<Self> {
-        let activation = entry.activation.take()?;
-        Some(Self {
-            key,
-            activation,
-            ctx: entry.ctx.clone(),
-            kind: Arc::clone(&entry.kind),
-        })
-    }
-}
+const OCCUPIED: &str = "a suspended grain has a place to wait in";
+const AWAKE: &str = "a handler runs only where there is an activation";
 
 /// Letters of one mailbox that run before others get their turn.
 const MAILBOX_BATCH: usize = 64;
+
+/// So many entries fill the second-level cache.
+const LARGE: usize = 8192;

@@ -158,6 +158,10 @@ impl Inline {
         }
     }
 
+    pub(crate) fn is_inert(&self) -> bool {
+        self.table.drop.is_none()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.table.type_id == EMPTY.type_id
     }

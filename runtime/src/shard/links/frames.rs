@@ -1,6 +1,6 @@
 //! Parcels and answers as frames of a link.
 
-use teff_contract::{LinkReason, TellError};
+use teff_contract::{LinkReason, Payload, Target, TellError};
 use teff_core::time::Micros;
 use teff_transport::{Endpoint, LinkError, LinkId, SendError};
 use teff_wire::{CallId, Epoch, FrameType, Header, KindId, MethodId, NodeId, Status};
@@ -8,43 +8,62 @@ use teff_wire::{CallId, Epoch, FrameType, Header, KindId, MethodId, NodeId, Stat
 use super::{Parcel, Peer};
 use crate::envelope::Settled;
 
-/// Sends a parcel and returns its frame's number, if the peer shares the contract.
+/// A message that is to become a frame.
+pub(super) struct Outbound<'a> {
+    pub target: &'a Target,
+    pub method: MethodId,
+    pub payload: &'a Payload,
+    pub call: Option<CallId>,
+    pub deadline: Micros,
+}
+
+impl<'a> Outbound<'a> {
+    pub(super) fn of(parcel: &'a Parcel) -> Self {
+        Self {
+            target: &parcel.target,
+            method: parcel.method,
+            payload: &parcel.payload,
+            call: parcel.call,
+            deadline: parcel.deadline,
+        }
+    }
+}
+
+/// Sends a message and returns its frame's number, if the peer shares the contract.
 pub(super) fn send(
     endpoint: &mut Endpoint,
     (link, peer): (LinkId, &mut Peer),
     epoch: Epoch,
-    parcel: &Parcel,
+    message: &Outbound<'_>,
     now: Micros,
 ) -> Result<u64, TellError> {
-    let target = &parcel.message.target;
-    let (kind, node) = (target.kind, peer.node);
-    match peer.kinds.get(&target.id.kind) {
-        Some(fingerprint) if *fingerprint == target.fingerprint => {}
+    let contract = message.target.contract;
+    let (kind, node) = (contract.name, peer.node);
+    match peer.kinds.get(&contract.kind) {
+        Some(fingerprint) if *fingerprint == contract.fingerprint => {}
         Some(_) => return Err(TellError::InterfaceMismatch { kind, node }),
         None => return Err(TellError::UnknownKind { kind, node }),
     }
     let header = Header {
-        frame: if parcel.call.is_some() {
+        frame: if message.call.is_some() {
             FrameType::Call
         } else {
             FrameType::Tell
         },
         status: Status::Ok,
-        method: parcel.message.method,
-        kind: target.id.kind,
+        method: message.method,
+        kind: contract.kind,
         hops: 0,
-        number: parcel.call.map_or(0, CallId::to_u64),
+        number: message.call.map_or(0, CallId::to_u64),
         // What waited is checked before; a call that is just being made has its time left.
-        deadline_us: parcel.deadline.to_wire(now).unwrap_or(1),
+        deadline_us: message.deadline.to_wire(now).unwrap_or(1),
         epoch,
     };
-    let payload = &parcel.message.payload;
-    let sent = endpoint.send(link, &header, Some(&target.id.key), |out| {
-        payload.encode(out)
-    });
+    let key = &message.target.key;
+    let sent = endpoint.send(link, &header, Some(key), |out| message.payload.encode(out));
     let number = sent.map_err(|error| tell_error(&error, node))?;
     peer.written = number + 1;
-    peer.unacknowledged.push_back((number, target.id.kind));
+    peer.unacknowledged.push_back((number, contract.kind));
     Ok(number)
 }
 
