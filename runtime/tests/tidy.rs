@@ -17,7 +17,7 @@ const BANNED: [&str; 8] = [
 ];
 
 /// Who may depend on whom, by hand: downwards only.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("transport/wire", &[]),
     ("runtime/lane", &[]),
     ("runtime/macros", &[]),
@@ -37,6 +37,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("runtime/cli", &["teff-core", "teff-transport", "teff-wire"]),
     ("bench", &["teff-core", "teff-lane", "teff-wire"]),
     ("examples", &["teff"]),
+    ("perf", &["teff", "teff-lane"]),
 ];
 
 fn root() -> PathBuf {

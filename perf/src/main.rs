@@ -1,0 +1,106 @@
+//! The load generator: each workload beside the raw limit of the machine, in the same run, in the
+//! same threads, in turns. `perf list` explains the workloads; the README how to read the figures.
+//!
+//! Modules are listed bottom-up: a module uses only modules above it.
+
+mod machine;
+mod allocation;
+mod shuffle;
+mod settings;
+
+// What is measured, and where it runs.
+mod grains;
+mod place;
+mod sample;
+mod rig;
+mod raw;
+
+// The workloads.
+mod scenario;
+mod pair;
+mod workload;
+
+// What comes out of them.
+mod measure;
+mod outcome;
+mod report;
+mod progress;
+
+mod args;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::args::{Args, What};
+use crate::measure::{Measured, Plan, measure};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::workload::Workload;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let workloads = match args.what {
+        What::List => return list().map(|()| ExitCode::SUCCESS),
+        What::All => Workload::ALL.to_vec(),
+        What::One(workload) => vec![workload],
+    };
+    let cpus = machine::two_cpus()?;
+    let progress = Progress::new(workloads.len());
+    let mut outcomes = Vec::new();
+    let mut failures = Vec::new();
+    for (index, &workload) in workloads.iter().enumerate() {
+        let progress = |done| progress.at(index, workload, done);
+        match run(&args, workload, cpus, progress) {
+            Ok(outcome) => {
+                if args.json {
+                    let line = serde_json::to_string(&outcome)?;
+                    writeln!(std::io::stdout(), "{line}")?;
+                }
+                outcomes.push(outcome);
+            }
+            Err(error) => failures.push((workload, error)),
+        }
+    }
+    drop(progress);
+    if !args.json {
+        write!(std::io::stdout(), "{}", report::table(&outcomes))?;
+    }
+    for (workload, error) in &failures {
+        eprintln!("{}: {error:#}", workload.name());
+    }
+    Ok(if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Measures one workload.
+fn run(
+    args: &Args,
+    workload: Workload,
+    cpus: [usize; 2],
+    progress: impl Fn(f64),
+) -> anyhow::Result<Outcome> {
+    progress(0.0);
+    let settings = args.settings(workload, cpus);
+    let plan = Plan {
+        time: Duration::from_secs_f64(settings.seconds),
+        is_sliced: workload.is_sliced(),
+    };
+    let measured: Measured = measure(workload.open(&settings)?, plan, progress)?;
+    Ok(Outcome::new(workload, &settings, &measured))
+}
+
+/// Explains the workloads.
+fn list() -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    for workload in Workload::ALL {
+        writeln!(out, "{:16}{}", workload.name(), workload.about())?;
+        writeln!(out, "{:16}raw limit: {}", "", workload.limit())?;
+    }
+    Ok(())
+}

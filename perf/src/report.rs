@@ -1,0 +1,160 @@
+//! Figures for people: one table, aligned, in units that are easy to compare.
+
+use crate::outcome::Outcome;
+
+/// The table of these figures.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut rows = vec![HEADS.map(str::to_owned).to_vec()];
+    rows.extend(outcomes.iter().map(row));
+    let mut text = aligned(&rows);
+    if let Some(outcome) = outcomes.first() {
+        text.push('\n');
+        text.push_str(&footer(outcomes, outcome));
+    }
+    text
+}
+
+const HEADS: [&str; 11] = [
+    "workload",
+    "rate",
+    "raw",
+    "ratio",
+    "p50",
+    "p99",
+    "p99.9",
+    "max",
+    "raw p50",
+    "bytes/grain",
+    "allocs/msg",
+];
+
+fn row(outcome: &Outcome) -> Vec<String> {
+    let time = |ns: Option<u64>| or_dash(ns, |ns| duration(ns as f64));
+    vec![
+        outcome.workload.name().to_owned(),
+        rate(outcome.rate),
+        or_dash(outcome.raw, rate),
+        or_dash(outcome.ratio, |ratio| format!("{ratio:.3}")),
+        time(outcome.p50_ns),
+        time(outcome.p99_ns),
+        time(outcome.p999_ns),
+        time(outcome.max_ns),
+        time(outcome.raw_p50_ns),
+        or_dash(outcome.bytes_per_grain, |bytes| format!("{bytes:.0} B")),
+        format!("{:.3}", outcome.allocs_per_msg),
+    ]
+}
+
+fn footer(outcomes: &[Outcome], first: &Outcome) -> String {
+    let settings = &first.with.settings;
+    let mut text = format!(
+        "{} B a message, idle {}, CPUs {} and {}",
+        settings.payload,
+        format!("{:?}", settings.idle).to_lowercase(),
+        settings.cpus[0],
+        settings.cpus[1],
+    );
+    if let Some(model) = &first.with.cpu_model {
+        text.push_str(&format!(" ({model})"));
+    }
+    let mut lines: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.line_ns)
+        .collect();
+    lines.sort_by(f64::total_cmp);
+    if let (Some(least), Some(most)) = (lines.first(), lines.last()) {
+        let (least, most) = (duration(*least), duration(*most));
+        text.push_str(&if least == most {
+            format!(", a cache line there and back {least}")
+        } else {
+            format!(", a cache line there and back {least} to {most}")
+        });
+    }
+    if let Some(commit) = first.with.commit {
+        text.push_str(&format!(", commit {commit}"));
+    }
+    text.push('\n');
+    text
+}
+
+fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), text)
+}
+
+/// Per second, with three digits.
+fn rate(rate: f64) -> String {
+    scaled(rate, 1000.0, &["/s", "k/s", "M/s", "G/s"])
+}
+
+/// A time, with three digits.
+fn duration(ns: f64) -> String {
+    scaled(ns, 1000.0, &["ns", "us", "ms", "s"])
+}
+
+fn scaled(value: f64, step: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut units = units.iter();
+    let mut unit = units.next().unwrap_or(&"");
+    // From here on three digits would be written as four.
+    while value >= step - 0.5
+        && let Some(larger) = units.next()
+    {
+        (value, unit) = (value / step, larger);
+    }
+    let digits = match value {
+        v if v >= 99.95 || v == 0.0 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+/// Columns, two spaces between them; the first to the left, the others to the right.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            text.push_str(&match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("  {cell:>width$}"),
+            });
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_and_a_unit() {
+        let cases = [
+            (0.0, "0 ns"),
+            (1.0, "1.00 ns"),
+            (99.94, "99.9 ns"),
+            (99.96, "100 ns"),
+            (140.0, "140 ns"),
+            (999.4, "999 ns"),
+            (999.9, "1.00 us"),
+            (12_345.0, "12.3 us"),
+            (5_000_000_000.0, "5.00 s"),
+            (60_000_000_000.0, "60.0 s"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(duration(ns), text);
+        }
+        assert_eq!(rate(240_123_456.0), "240 M/s");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let cells = |row: [&str; 3]| row.map(String::from).to_vec();
+        let rows = [cells(["name", "x", "1.00 us"]), cells(["n", "100", "-"])];
+        assert_eq!(aligned(&rows), "name    x  1.00 us\nn     100        -\n");
+    }
+}
