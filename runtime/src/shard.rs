@@ -30,6 +30,7 @@ pub(crate) mod event_loop;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -63,6 +64,7 @@ pub(crate) struct Shard {
     /// references in one cache line.
     port: Arc<dyn Port>,
     now: Cell<Instant>,
+    now_micros: Cell<Micros>,
     calls: RefCell<CallTable<Waiting>>,
     ended: Ended,
     kinds: RefCell<Kinds>,
@@ -92,7 +94,25 @@ pub(crate) struct Parts {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+    /// Never dropped, so that reading it asks nothing and works until the very end of the thread;
+    /// [`Shard::enter`] empties it.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Shard>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// Runs `here` with the shard that this thread is, or `elsewhere` if it is none of this node. Both
+/// get `input`, of which there is only one.
+#[inline]
+pub(crate) fn on_current<I, T>(
+    node: &Arc<NodeShared>,
+    input: I,
+    here: impl FnOnce(&Rc<Shard>, I) -> T,
+    elsewhere: impl FnOnce(I) -> T,
+) -> T {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(shard) if Arc::ptr_eq(&shard.node, node) => here(shard, input),
+        _ => elsewhere(input),
+    })
 }
 
 /// Runs `f` with the shard that this thread is, if it is one of this node.
@@ -100,27 +120,12 @@ pub(crate) fn with_current<T>(
     node: &Arc<NodeShared>,
     f: impl FnOnce(&Rc<Shard>) -> T,
 ) -> Option<T> {
-    CURRENT
-        .try_with(|current| {
-            let current = current.try_borrow().ok()?;
-            let shard = current
-                .as_ref()
-                .filter(|shard| Arc::ptr_eq(&shard.node, node))?;
-            Some(f(shard))
-        })
-        .ok()
-        .flatten()
+    on_current(node, (), |shard, ()| Some(f(shard)), |()| None)
 }
 
 /// Whether this thread is a shard, of whatever node.
 pub(crate) fn is_shard_thread() -> bool {
-    CURRENT
-        .try_with(|current| {
-            current
-                .try_borrow()
-                .map_or(true, |current| current.is_some())
-        })
-        .unwrap_or(false)
+    CURRENT.with(|current| current.borrow().is_some())
 }
 
 impl Shard {
@@ -134,6 +139,7 @@ impl Shard {
             me: node.owner(parts.id),
             port: parts.port,
             now: Cell::new(Instant::now()),
+            now_micros: Cell::default(),
             calls: RefCell::new(CallTable::new(CallTable::<Waiting>::DEFAULT_CAPACITY)),
             ended: RefCell::default(),
             kinds: RefCell::new(parts.kinds),
@@ -148,11 +154,11 @@ impl Shard {
             stopping: Cell::new(false),
             node,
         });
-        CURRENT.set(Some(Rc::clone(&shard)));
+        CURRENT.with(|current| current.replace(Some(Rc::clone(&shard))));
         f(Rc::clone(&shard)).await;
         // While destructors of grains run, the shard is still this thread's.
         shard.drop_everything();
-        CURRENT.set(None);
+        CURRENT.with(|current| current.replace(None));
     }
 
     pub(crate) fn id(&self) -> ShardId {
@@ -163,8 +169,15 @@ impl Shard {
         &self.node.shard(self.me.shard).counters
     }
 
+    /// When this turn began, on the node's clock.
     fn micros(&self) -> Micros {
-        self.node.micros(self.now.get())
+        self.now_micros.get()
+    }
+
+    /// A turn begins.
+    fn set_now(&self, now: Instant) {
+        self.now.set(now);
+        self.now_micros.set(self.node.micros(now));
     }
 
     /// Queues something to be polled in this shard's next stage for that.

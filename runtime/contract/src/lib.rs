@@ -35,7 +35,9 @@ pub use context::{Ctx, Home, Host, Sleep};
 pub use error::{CallError, Doubt, Failure, LinkReason, Refusal, TellError};
 pub use kind::{Kind, Serve};
 pub use payload::{Arguments, Payload, Reply};
-pub use port::{Outcome, Outgoing, Overload, Pending, Port, Target, Ticket, Way};
+pub use port::{
+    Channel, Declined, Outcome, Outgoing, Overload, Pending, Port, Target, Ticket, Way,
+};
 pub use reference::{Contract, GrainRef, Reference};
 pub use request::{Call, Request, WhenRoom};
 pub use schema::{Method, Schema, Type};

@@ -67,23 +67,37 @@ pub struct Outgoing<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(pub u64);
 
-/// A call that was made.
+/// Why a message was not accepted. Small, because every message returns a result with it: a large
+/// one is written in part and copied as a whole, which takes longer than sending the message.
+#[derive(Debug)]
+pub enum Declined {
+    /// There was no room in the first queue on its way. The arguments are where they were.
+    NoRoom,
+    /// For another reason.
+    Because(Box<TellError>),
+}
+
+/// A call that was made. Small for the same reason as [`Declined`].
 #[derive(Debug)]
 pub enum Pending {
     /// It waits in the call table of the shard that this thread is.
     Slot(Ticket),
     /// Its outcome comes through a channel, for threads outside the shards.
-    Channel {
-        /// Where the outcome arrives.
-        reply: oneshot::Receiver<Outcome>,
-        /// How long the caller was to wait.
-        timeout: Duration,
-    },
+    Channel(Box<Channel>),
     /// It has an outcome already.
-    Ready(Outcome),
+    Ready(Box<Outcome>),
     /// It was not made, for want of room in the first queue on its way. The arguments are where
     /// they were.
     NoRoom,
+}
+
+/// Where the outcome of a call arrives that a thread outside the shards made.
+#[derive(Debug)]
+pub struct Channel {
+    /// Where the outcome arrives.
+    pub reply: oneshot::Receiver<Outcome>,
+    /// How long the caller was to wait.
+    pub timeout: Duration,
 }
 
 /// Carries messages to grains.
@@ -95,14 +109,14 @@ pub trait Port: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`TellError`]; with [`TellError::Busy`] the arguments are where they were.
-    fn tell(&self, message: Outgoing<'_>) -> Result<(), TellError>;
+    /// [`Declined`].
+    fn tell(&self, message: &mut Outgoing<'_>) -> Result<(), Declined>;
 
     /// Asks to be woken when there may be room again.
     fn poll_room(&self, target: &Target, cx: &mut Context<'_>);
 
     /// Makes a call. `timeout` defaults to the node's.
-    fn call(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending;
+    fn call(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending;
 
     /// The outcome of a call made on this shard, if it is there.
     fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome>;
@@ -118,6 +132,32 @@ pub trait Port: Send + Sync + 'static {
 
     /// Whether this thread must not block, because it is one of the port's shards.
     fn is_shard(&self) -> bool;
+}
+
+impl From<TellError> for Declined {
+    #[cold]
+    fn from(error: TellError) -> Self {
+        match error {
+            TellError::Busy => Self::NoRoom,
+            error => Self::Because(Box::new(error)),
+        }
+    }
+}
+
+impl From<Declined> for TellError {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::NoRoom => Self::Busy,
+            Declined::Because(error) => *error,
+        }
+    }
+}
+
+impl Pending {
+    /// It has this outcome already.
+    pub fn ready(outcome: Outcome) -> Self {
+        Self::Ready(Box::new(outcome))
+    }
 }
 
 impl Target {

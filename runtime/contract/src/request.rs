@@ -18,7 +18,7 @@ use teff_wire::{KeyError, MethodId};
 use crate::codec::Message;
 use crate::error::{CallError, Doubt, Failure, Refusal, TellError};
 use crate::payload::Payload;
-use crate::port::{Outcome, Outgoing, Overload, Pending, Port, Target};
+use crate::port::{Channel, Declined, Outcome, Outgoing, Overload, Pending, Port, Target};
 use crate::reference::GrainRef;
 
 /// A message to a grain, to be sent as a call or as a tell.
@@ -107,14 +107,16 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         let port = self.grain.port();
         let (mut payload, overload) = (Payload::new(self.arguments), self.overload);
         let target = self.grain.target()?;
-        let told = port.tell(Outgoing {
+        let told = port.tell(&mut Outgoing {
             target,
             method: self.method,
             payload: &mut payload,
             patient: false,
         });
         match told {
-            Err(TellError::Busy) => Unsent {
+            Ok(()) => Ok(()),
+            Err(Declined::Because(error)) => Err(*error),
+            Err(Declined::NoRoom) => Unsent {
                 target,
                 method: self.method,
                 payload,
@@ -123,7 +125,6 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
                 deadline: None,
             }
             .tell_without_room(port),
-            told => told,
         }
     }
 
@@ -152,10 +153,8 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         let mut cx = Context::from_waker(&waker);
         loop {
             match unsent.call(port, &mut cx) {
-                Poll::Ready(Pending::Ready(outcome)) => return receive(outcome),
-                Poll::Ready(Pending::Channel { reply, timeout }) => {
-                    return receive(wait_for(&reply, timeout));
-                }
+                Poll::Ready(Pending::Ready(outcome)) => return receive(*outcome),
+                Poll::Ready(Pending::Channel(channel)) => return receive(wait_for(&channel)),
                 Poll::Ready(Pending::Slot(_) | Pending::NoRoom) => {
                     unreachable!("only a shard's own calls wait in a slot")
                 }
@@ -184,7 +183,7 @@ impl<'a, A: Message, R: Message> IntoFuture for Request<'a, A, R> {
         let port = self.grain.port();
         let state = match self.into_unsent() {
             Ok(unsent) => State::Unsent(unsent),
-            Err(error) => State::Sent(Pending::Ready(Err(Refusal::Key(error).into()))),
+            Err(error) => State::Sent(Pending::ready(Err(Refusal::Key(error).into()))),
         };
         Call {
             port,
@@ -216,11 +215,11 @@ impl<R: Message> Future for Call<'_, R> {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => return Poll::Pending,
             },
-            Pending::Channel { reply, .. } => match Pin::new(reply).poll(cx) {
+            Pending::Channel(channel) => match Pin::new(&mut channel.reply).poll(cx) {
                 Poll::Ready(outcome) => outcome.unwrap_or(Err(Doubt::NodeStopped.into())),
                 Poll::Pending => return Poll::Pending,
             },
-            Pending::Ready(outcome) => mem::replace(outcome, Err(Doubt::NodeStopped.into())),
+            Pending::Ready(outcome) => mem::replace(&mut **outcome, Err(Doubt::NodeStopped.into())),
             Pending::NoRoom => unreachable!("a call without room is not sent"),
         };
         this.state = State::Done;
@@ -237,7 +236,7 @@ impl Unsent<'_> {
             None => self.timeout,
         };
         let patient = !matches!(self.overload, Some(Overload::Refuse | Overload::Shed));
-        match port.call(self.lend(patient), left) {
+        match port.call(&mut self.lend(patient), left) {
             Pending::NoRoom => {}
             pending => return Poll::Ready(pending),
         }
@@ -246,7 +245,7 @@ impl Unsent<'_> {
             port.shed(self.target);
         }
         if policy != Overload::Wait || self.is_late() {
-            return Poll::Ready(Pending::Ready(Err(Refusal::Busy.into())));
+            return Poll::Ready(Pending::ready(Err(Refusal::Busy.into())));
         }
         port.poll_room(self.target, cx);
         Poll::Pending
@@ -258,9 +257,9 @@ impl Unsent<'_> {
             !self.payload.is_empty(),
             "a tell was polled after it had been accepted"
         );
-        match port.tell(self.lend(true)) {
-            Err(TellError::Busy) if !self.is_late() => {}
-            told => return Poll::Ready(told),
+        match port.tell(&mut self.lend(true)) {
+            Err(Declined::NoRoom) if !self.is_late() => {}
+            told => return Poll::Ready(told.map_err(TellError::from)),
         }
         port.poll_room(self.target, cx);
         Poll::Pending
@@ -354,10 +353,11 @@ impl Future for WhenRoom<'_> {
 
 // The shard ends a call at its deadline. It cannot while the call is still behind others in the
 // thread's lane, so the thread does not rely on it.
-fn wait_for(reply: &oneshot::Receiver<Outcome>, timeout: Duration) -> Outcome {
-    match reply.recv_timeout(timeout.saturating_add(GRACE)) {
+fn wait_for(channel: &Channel) -> Outcome {
+    let patience = channel.timeout.saturating_add(GRACE);
+    match channel.reply.recv_timeout(patience) {
         Ok(outcome) => outcome,
-        Err(oneshot::RecvTimeoutError::Timeout) => Err(Doubt::Timeout(timeout).into()),
+        Err(oneshot::RecvTimeoutError::Timeout) => Err(Doubt::Timeout(channel.timeout).into()),
         Err(oneshot::RecvTimeoutError::Disconnected) => Err(Doubt::NodeStopped.into()),
     }
 }

@@ -98,8 +98,8 @@ mod sync;
 mod cursor;
 
 // The only unsafe code.
-mod slots;
 mod prefetch;
+mod slots;
 
 // The two ends, and the bell.
 mod sender;

@@ -39,7 +39,7 @@ impl<T> Sender<T> {
                 PushError::Full(value)
             });
         }
-        self.half.write(value);
+        self.half.write_with(|| value);
         Ok(())
     }
 
@@ -68,8 +68,20 @@ impl<T> Sender<T> {
         self.half.reader_is_gone()
     }
 
+    /// Pushes what `make` makes, if there is room for it; says whether. What is made for a slot is
+    /// made in it, where a value that is pushed is moved there.
+    #[inline]
+    pub fn push_with(&mut self, make: impl FnOnce() -> T) -> bool {
+        let has_room = self.has_room();
+        if has_room {
+            self.half.write_with(make);
+        }
+        has_room
+    }
+
     /// Whether a push would be accepted. Looks at the receiver's line only if no slot is known to
     /// be free.
+    #[inline]
     pub fn has_room(&mut self) -> bool {
         self.half.room() > 0 || self.find_room()
     }

@@ -20,6 +20,7 @@ use std::{cell::Cell, marker::PhantomData, mem::MaybeUninit};
 
 use crate::{
     cursor::{Capacity, Position},
+    prefetch::prefetch_to_write,
     sync::{Arc, AtomicBool, AtomicUsize, Ordering, Padded, UnsafeCell},
 };
 
@@ -58,6 +59,11 @@ pub(crate) fn halves<T: Send>(capacity: Capacity) -> (WriteHalf<T>, ReadHalf<T>)
     (writer, reader)
 }
 
+/// How many slots ahead of the next one are fetched from the reader's CPU. Stores leave a CPU in
+/// order and some dozens at a time, so with other work between two pushes only two or three lines
+/// would be on their way at once. Any distance from 2 to 16 measured alike: a tenth faster.
+const AHEAD: usize = 16;
+
 /// The half that fills slots.
 pub(crate) struct WriteHalf<T> {
     shared: Arc<Shared<T>>,
@@ -77,7 +83,8 @@ impl<T> WriteHalf<T> {
         self.capacity
     }
 
-    /// How many slots are known to be free.
+    /// How many more values there is known to be a slot for.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
         self.limit.since(self.next)
     }
@@ -90,12 +97,14 @@ impl<T> WriteHalf<T> {
         self.limit = head.plus(self.capacity.slots());
     }
 
-    /// Fills the next slot. The reader sees it after [`publish`](Self::publish).
+    /// Fills the next slot with what `make` makes, for which it must be known to be free. The
+    /// reader sees it after [`publish`](Self::publish).
     ///
     /// # Panics
     ///
-    /// When no slot is known to be free.
-    pub(crate) fn write(&mut self, value: T) {
+    /// When no slot is known to be free, and where `make` does; the slot then stays empty.
+    #[inline]
+    pub(crate) fn write_with(&mut self, make: impl FnOnce() -> T) {
         assert!(
             self.next != self.limit,
             "a value was written without room for it"
@@ -104,8 +113,9 @@ impl<T> WriteHalf<T> {
         // to this half: the reader takes nothing from there before `publish`, and it has moved out
         // what the slot held before (the Acquire load in `refresh` saw its `head`).
         self.shared.slots[self.capacity.slot_of(self.next)].with_mut(|slot| unsafe {
-            (*slot).write(value);
+            (*slot).write(make());
         });
+        prefetch_to_write(&self.shared.slots[self.capacity.slot_of(self.next.plus(AHEAD))]);
         self.next = self.next.plus(1);
     }
 
@@ -123,7 +133,8 @@ impl<T> WriteHalf<T> {
         true
     }
 
-    /// How many slots are filled and not published.
+    /// How many values are written and not published.
+    #[inline]
     pub(crate) fn unpublished(&self) -> usize {
         self.next.since(self.published)
     }

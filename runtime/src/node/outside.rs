@@ -54,7 +54,7 @@ pub(crate) fn send(
                 return Err(Refused::Full);
             }
             // It has room, and nobody else pushes.
-            drop(sender.try_push(make()));
+            sender.push_with(make);
             sender.publish();
             Ok(())
         })

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use teff_contract::{
-    CallError, Doubt, Outcome, Outgoing, Overload, Pending, Port, Refusal, Target, TellError,
-    Ticket,
+    CallError, Channel, Declined, Doubt, Outcome, Outgoing, Overload, Pending, Port, Refusal,
+    Target, TellError, Ticket,
 };
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
@@ -15,7 +15,7 @@ use teff_wire::{GrainId, KindId, ShardId};
 
 use crate::envelope::{Errand, Letter, Outside, OutsideCall};
 use crate::node::outside::{self, Refused};
-use crate::shard::{is_shard_thread, with_current};
+use crate::shard::{is_shard_thread, on_current, with_current};
 use crate::shared::NodeShared;
 
 /// A node, as references see it.
@@ -34,13 +34,13 @@ impl NodePort {
         }
     }
 
-    fn tell_from_outside(&self, message: Outgoing<'_>) -> Result<(), TellError> {
+    fn tell_from_outside(&self, message: &mut Outgoing<'_>) -> Result<(), Declined> {
         let Some((shard, is_there)) = self.entrance(message.target) else {
             let kind = message.target.contract.name;
-            return Err(TellError::Unplaced { kind });
+            return Err(TellError::Unplaced { kind }.into());
         };
         if is_there && self.is_congested(shard, message.target) {
-            return Err(TellError::Busy);
+            return Err(Declined::NoRoom);
         }
         let sent = outside::send(&self.0, shard, || {
             if is_there {
@@ -50,12 +50,12 @@ impl NodePort {
             }
         });
         sent.map_err(|refused| match refused {
-            Refused::Full => TellError::Busy,
-            Refused::Stopped => TellError::ShuttingDown,
+            Refused::Full => Declined::NoRoom,
+            Refused::Stopped => TellError::ShuttingDown.into(),
         })
     }
 
-    fn call_from_outside(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending {
+    fn call_from_outside(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let Some((shard, is_there)) = self.entrance(message.target) else {
             let kind = message.target.contract.name;
             return refused(Refusal::Unplaced { kind });
@@ -72,10 +72,10 @@ impl NodePort {
             timeout,
         };
         match outside::send(&self.0, shard, || errand(message, Some(call))) {
-            Ok(()) => Pending::Channel {
+            Ok(()) => Pending::Channel(Box::new(Channel {
                 reply: receiver,
                 timeout,
-            },
+            })),
             Err(Refused::Full) => Pending::NoRoom,
             Err(Refused::Stopped) => refused(Refusal::ShuttingDown),
         }
@@ -87,7 +87,7 @@ impl NodePort {
     }
 }
 
-fn errand(message: Outgoing<'_>, call: Option<OutsideCall>) -> Outside {
+fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Outside {
     Outside::Errand(Box::new(Errand {
         target: message.target.clone(),
         method: message.method,
@@ -102,18 +102,13 @@ impl Port for NodePort {
         self.0.placement_key.hash(id).0
     }
 
-    fn tell(&self, message: Outgoing<'_>) -> Result<(), TellError> {
-        let mut message = Some(message);
-        let told = with_current(&self.0, |shard| {
-            message
-                .take()
-                .map(|message| shard.send(message, None, Micros::NEVER))
-        });
-        match (told.flatten(), message) {
-            (Some(result), _) => result,
-            (None, Some(message)) => self.tell_from_outside(message),
-            (None, None) => unreachable!("the shard takes the message and answers"),
-        }
+    fn tell(&self, message: &mut Outgoing<'_>) -> Result<(), Declined> {
+        on_current(
+            &self.0,
+            message,
+            |shard, message| shard.send(message, None, Micros::NEVER),
+            |message| self.tell_from_outside(message),
+        )
     }
 
     fn poll_room(&self, target: &Target, cx: &mut Context<'_>) {
@@ -125,22 +120,23 @@ impl Port for NodePort {
         }
     }
 
-    fn call(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending {
-        let mut message = Some(message);
-        let pending = with_current(&self.0, |shard| {
-            message.take().map(|message| shard.call(message, timeout))
-        });
-        match (pending.flatten(), message) {
-            (Some(pending), _) => pending,
-            (None, Some(message)) => self.call_from_outside(message, timeout),
-            (None, None) => unreachable!("the shard takes the message and answers"),
-        }
+    fn call(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending {
+        on_current(
+            &self.0,
+            message,
+            |shard, message| shard.call(message, timeout),
+            |message| self.call_from_outside(message, timeout),
+        )
     }
 
     fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome> {
         // A call that was made on a shard and moved to another thread has left its reply behind.
-        with_current(&self.0, |shard| shard.poll_call(ticket, cx))
-            .unwrap_or(Poll::Ready(Err(CallError::Unknown(Doubt::NodeStopped))))
+        on_current(
+            &self.0,
+            cx,
+            |shard, cx| shard.poll_call(ticket, cx),
+            |_| Poll::Ready(Err(CallError::Unknown(Doubt::NodeStopped))),
+        )
     }
 
     fn forget(&self, ticket: Ticket) {
@@ -163,5 +159,5 @@ impl Port for NodePort {
 }
 
 fn refused(refusal: Refusal) -> Pending {
-    Pending::Ready(Err(refusal.into()))
+    Pending::ready(Err(refusal.into()))
 }

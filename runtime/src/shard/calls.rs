@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use teff_contract::{
-    CallError, Doubt, LinkReason, Outcome, Outgoing, Pending, Refusal, TellError, Ticket,
+    CallError, Declined, Doubt, LinkReason, Outcome, Outgoing, Pending, Refusal, TellError, Ticket,
 };
 use teff_core::call_table::CallTable;
 use teff_core::time::Micros;
@@ -63,7 +63,7 @@ pub(crate) type Ended = RefCell<HashMap<u64, CallError>>;
 
 impl Shard {
     /// Makes a call for a handler.
-    pub(crate) fn call(&self, message: Outgoing<'_>, timeout: Option<Duration>) -> Pending {
+    pub(crate) fn call(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let timeout = timeout.unwrap_or(self.node.limits.call_timeout);
         // Counted from now: the turn may have begun a while ago.
         let deadline = self.node.micros(Instant::now()).after(timeout);
@@ -71,7 +71,7 @@ impl Shard {
             waker: Poller::Nobody,
             outcome: None,
         };
-        let Ok(call) = self.enter_call(who, &message, deadline, timeout) else {
+        let Ok(call) = self.enter_call(who, message, deadline, timeout) else {
             return Pending::NoRoom;
         };
         match self.send(message, Some(call), deadline) {
@@ -79,8 +79,8 @@ impl Shard {
             Err(error) => {
                 drop(self.calls.borrow_mut().remove(call));
                 match error {
-                    TellError::Busy => Pending::NoRoom,
-                    error => Pending::Ready(Err(Refusal::from(error).into())),
+                    Declined::NoRoom => Pending::NoRoom,
+                    Declined::Because(error) => Pending::ready(Err(Refusal::from(*error).into())),
                 }
             }
         }
@@ -131,7 +131,7 @@ impl Shard {
     /// there is no room.
     pub(crate) fn call_for_outside(
         &self,
-        message: Outgoing<'_>,
+        message: &mut Outgoing<'_>,
         call: OutsideCall,
     ) -> Option<OutsideCall> {
         let OutsideCall {
@@ -145,7 +145,7 @@ impl Shard {
             timeout,
         };
         let who = Who::Outside(reply);
-        let call = match self.enter_call(who, &message, deadline, timeout) {
+        let call = match self.enter_call(who, message, deadline, timeout) {
             Ok(call) => call,
             Err(Who::Outside(reply)) => return Some(again(reply)),
             Err(Who::Handler { .. }) => unreachable!("it comes back as it was"),
@@ -156,9 +156,9 @@ impl Shard {
             .expect("a call that was not sent cannot be completed")
             .who;
         match (error, who) {
-            (TellError::Busy, Who::Outside(reply)) => Some(again(reply)),
-            (error, who) => {
-                deliver(who, Err(Refusal::from(error).into()));
+            (Declined::NoRoom, Who::Outside(reply)) => Some(again(reply)),
+            (declined, who) => {
+                deliver(who, Err(Refusal::from(TellError::from(declined)).into()));
                 None
             }
         }

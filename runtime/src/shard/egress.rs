@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use teff_contract::{Outgoing, Payload, Refusal, Target, TellError};
+use teff_contract::{Declined, Outgoing, Payload, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
@@ -20,10 +20,10 @@ use crate::shard::Shard;
 use crate::shard::links::{Destination, Parcel, Posted};
 use crate::status;
 
-/// The sending end of a lane, and answers that found it full.
+/// The sending end of a lane.
 pub(crate) struct LaneOut {
     sender: Sender<Envelope>,
-    /// At most one per outstanding call of the receiving shard.
+    /// Answers that found the lane full, at most one per outstanding call of the receiving shard.
     overflow: VecDeque<Envelope>,
     /// Whether something was published whose receiver was not rung.
     unrung: bool,
@@ -38,34 +38,42 @@ impl LaneOut {
         }
     }
 
+    #[inline]
     fn has_room(&mut self) -> bool {
         self.overflow.is_empty() && self.sender.has_room()
     }
 
-    fn push(&mut self, envelope: Envelope, pushed: &Cell) {
-        if !self.overflow.is_empty() {
-            return self.overflow.push_back(envelope);
-        }
-        if let Err(refused) = self.sender.try_push(envelope) {
-            return self.overflow.push_back(refused.into_inner());
-        }
+    /// Pushes into a lane that has room.
+    #[inline]
+    fn push_with(&mut self, make: impl FnOnce() -> Envelope, pushed: &Cell) {
+        self.sender.push_with(make);
         // A long turn must not let its receiver starve.
         if self.sender.unpublished() >= PUBLISH_AFTER {
             self.publish(pushed);
         }
     }
 
+    fn push(&mut self, envelope: Envelope, pushed: &Cell) {
+        if self.has_room() {
+            self.push_with(|| envelope, pushed);
+        } else {
+            self.overflow.push_back(envelope);
+        }
+    }
+
     fn publish(&mut self, pushed: &Cell) {
-        pushed.add(self.sender.unpublished() as u64);
-        self.unrung |= self.sender.publish();
+        let unpublished = self.sender.unpublished();
+        if unpublished > 0 {
+            pushed.add(unpublished as u64);
+            self.unrung |= self.sender.publish();
+        }
     }
 
     /// Publishes everything. Says whether the receiver must be rung.
     fn flush(&mut self, pushed: &Cell) -> bool {
-        while let Some(envelope) = self.overflow.pop_front() {
-            if let Err(refused) = self.sender.try_push(envelope) {
-                self.overflow.push_front(refused.into_inner());
-                break;
+        while !self.overflow.is_empty() && self.sender.has_room() {
+            if let Some(envelope) = self.overflow.pop_front() {
+                self.push_with(|| envelope, pushed);
             }
         }
         self.publish(pushed);
@@ -81,17 +89,17 @@ impl Shard {
     /// Accepts a message from a handler, or for an outside caller, and sends it on its way.
     pub(crate) fn send(
         &self,
-        message: Outgoing<'_>,
+        message: &mut Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
-    ) -> Result<(), TellError> {
+    ) -> Result<(), Declined> {
         if self.stopping.get() {
-            return Err(TellError::ShuttingDown);
+            return Err(TellError::ShuttingDown.into());
         }
         let contract = message.target.contract;
         let Some(owner) = self.node.owner_of(message.target) else {
             let kind = contract.name;
-            return Err(TellError::Unplaced { kind });
+            return Err(TellError::Unplaced { kind }.into());
         };
         if owner.node == self.me.node {
             self.send_inside(owner.shard, message, call, deadline)?;
@@ -107,18 +115,18 @@ impl Shard {
     fn send_inside(
         &self,
         shard: ShardId,
-        message: Outgoing<'_>,
+        message: &mut Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
-    ) -> Result<(), TellError> {
+    ) -> Result<(), Declined> {
         let owner = self.node.shard(shard);
         if owner.congestion.is_marked(GrainHash(message.target.hash)) {
-            return Err(TellError::Busy);
+            return Err(Declined::NoRoom);
         }
         if shard == self.me.shard {
             let mut queue = self.queue.borrow_mut();
             if queue.len() >= self.node.limits.queue_capacity {
-                return Err(TellError::Busy);
+                return Err(Declined::NoRoom);
             }
             queue.push_back(self.letter(message, call, deadline));
             return Ok(());
@@ -128,8 +136,8 @@ impl Shard {
             .as_mut()
             .expect("no lane leads to oneself");
         if lane.has_room() {
-            let letter = self.letter(message, call, deadline);
-            lane.push(Envelope::Letter(letter), &self.counters().lane_out);
+            let make = || Envelope::Letter(self.letter(message, call, deadline));
+            lane.push_with(make, &self.counters().lane_out);
             return Ok(());
         }
         // What fills the lane may not be visible to the receiver yet.
@@ -137,16 +145,16 @@ impl Shard {
             drop(lanes);
             owner.doorbell.ring();
         }
-        Err(TellError::Busy)
+        Err(Declined::NoRoom)
     }
 
     fn send_by_link(
         &self,
         owner: Owner,
-        message: Outgoing<'_>,
+        message: &mut Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
-    ) -> Result<(), TellError> {
+    ) -> Result<(), Declined> {
         let Owner { node, shard } = owner;
         let member = self.node.view.member(node).expect("an owner is a member");
         let to = Destination {
@@ -154,21 +162,9 @@ impl Shard {
             shard,
             address: member.address,
         };
-        let Outgoing {
-            target,
-            method,
-            payload,
-            patient,
-        } = message;
-        let lent = Outgoing {
-            target,
-            method,
-            payload: &mut *payload,
-            patient,
-        };
         let now = (self.now.get(), self.micros());
         let posted = match self.links.borrow_mut().as_mut() {
-            Some(links) => links.post(lent, (call, deadline), to, now),
+            Some(links) => links.post(message, (call, deadline), to, now),
             // A node without a network is alone in its view.
             None => unreachable!("a grain belongs to node {node}, but there is no network"),
         };
@@ -180,8 +176,8 @@ impl Shard {
             }
             Posted::Sent(link, number) => {
                 self.counters().frames_out.add(1);
-                if !payload.is_inert() {
-                    drop_quietly(std::mem::take(payload));
+                if !message.payload.is_inert() {
+                    drop_quietly(std::mem::take(message.payload));
                 }
                 if let Some(call) = call {
                     self.note_via(call, link, number);
@@ -192,9 +188,10 @@ impl Shard {
     }
 
     /// Takes a message that was lent.
+    #[inline]
     pub(crate) fn letter(
         &self,
-        message: Outgoing<'_>,
+        message: &mut Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
     ) -> Letter {
@@ -203,12 +200,12 @@ impl Shard {
     }
 
     /// Counts a letter that its handler has handled, and hands on the reply.
-    pub(crate) fn answer_handled(&self, cell: &KindCell, reply_to: ReplyTo, reply: Payload) {
+    pub(crate) fn answer_handled(&self, cell: &KindCell, reply_to: ReplyTo, reply: &mut Payload) {
         cell.handled.add(1);
         match reply_to {
             ReplyTo::Nobody if reply.is_inert() => {}
-            ReplyTo::Nobody => drop_quietly(reply),
-            waits => self.reply(waits, Ok(reply)),
+            ReplyTo::Nobody => drop_quietly(std::mem::take(reply)),
+            waits => self.reply(waits, Ok(reply.lift())),
         }
     }
 
@@ -327,7 +324,12 @@ impl Shard {
 
 impl Letter {
     /// Takes a message that was lent.
-    pub(crate) fn new(message: Outgoing<'_>, reply: Option<CallRef>, deadline: Micros) -> Self {
+    #[inline]
+    pub(crate) fn new(
+        message: &mut Outgoing<'_>,
+        reply: Option<CallRef>,
+        deadline: Micros,
+    ) -> Self {
         let target = message.target;
         Self {
             key: target.key.clone(),
@@ -337,7 +339,7 @@ impl Letter {
             method: message.method,
             patient: message.patient,
             content: Content::Value {
-                payload: std::mem::take(message.payload),
+                payload: message.payload.lift(),
                 reply,
             },
         }

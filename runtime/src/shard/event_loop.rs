@@ -94,7 +94,7 @@ impl<D: Driver> EventLoop<D> {
 
     /// One turn of the loop. Says whether anything happened.
     fn turn(&mut self) -> bool {
-        self.shard.now.set(Instant::now());
+        self.shard.set_now(Instant::now());
         // What follows may take a while; who makes a deadline looks at the clock anew.
         let mut work = self.take_orders();
         work += drain_lanes(&mut self.grains, &mut self.lanes);

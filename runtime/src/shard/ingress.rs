@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use teff_contract::{Outgoing, Refusal, Target, TellError};
+use teff_contract::{Declined, Outgoing, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
@@ -199,7 +199,7 @@ impl Grains {
             patient,
             call,
         } = &mut *errand;
-        let message = Outgoing {
+        let mut message = Outgoing {
             target,
             method: *method,
             payload,
@@ -208,18 +208,18 @@ impl Grains {
         match call.take() {
             Some(waiting) if is_here => match self.shard.enter_outside(&message, waiting) {
                 Ok((call, deadline)) => {
-                    let letter = self.shard.letter(message, Some(call), deadline);
+                    let letter = self.shard.letter(&mut message, Some(call), deadline);
                     self.shard.count_sent(target);
                     self.deliver_owned(letter);
                     return None;
                 }
                 Err(waiting) => *call = Some(waiting),
             },
-            Some(waiting) => *call = Some(self.shard.call_for_outside(message, waiting)?),
-            None => match self.shard.send(message, None, Micros::NEVER) {
+            Some(waiting) => *call = Some(self.shard.call_for_outside(&mut message, waiting)?),
+            None => match self.shard.send(&mut message, None, Micros::NEVER) {
                 Ok(()) => return None,
-                Err(TellError::Busy) => {}
-                Err(error) => {
+                Err(Declined::NoRoom) => {}
+                Err(Declined::Because(error)) => {
                     // It was accepted from the thread: it counts as sent, and as lost.
                     self.shard.count_sent(target);
                     self.shard.drop_for(target, status::reason_of(&error));

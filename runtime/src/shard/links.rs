@@ -121,7 +121,7 @@ impl Links {
     /// Sends a message over the link to its destination, or lets it wait for that link.
     pub(crate) fn post(
         &mut self,
-        message: Outgoing<'_>,
+        message: &mut Outgoing<'_>,
         (call, deadline): (Option<CallId>, Micros),
         to: Destination,
         now: (Instant, Micros),

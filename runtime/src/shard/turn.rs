@@ -182,7 +182,7 @@ impl Grains {
         let ended = catch_unwind(AssertUnwindSafe(turn));
         letter.clear();
         match ended {
-            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, reply),
+            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, &mut reply),
             Ok(Step::Refused(status)) => {
                 self.shard
                     .answer(cell, reply_to, Err((status, String::new())));
@@ -213,7 +213,7 @@ impl Grains {
                     self.suspensions.get_mut(place).expect(OCCUPIED).handler = Some(reply_to);
                 }
             },
-            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, reply),
+            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, &mut reply),
             Ok(Step::Refused(status)) => {
                 self.shard
                     .answer(cell, reply_to, Err((status, String::new())));
@@ -242,7 +242,7 @@ impl Grains {
                 self.shard
                     .answer(cell, reply_to, Err((status, String::new())));
             }
-            Ok(_) => self.shard.answer_handled(cell, reply_to, reply),
+            Ok(_) => self.shard.answer_handled(cell, reply_to, &mut reply),
             Err(panic) => self.lose(slot, reply_to, panic),
         }
         self.run_mailbox(slot, place);

@@ -22,7 +22,12 @@ use crate::codec::{self, Message, Unencodable};
 /// Bytes that lie in place.
 pub(crate) const INLINE: usize = size_of::<Room>();
 
-type Room = MaybeUninit<[u64; 8]>;
+type Room = [Word; 8];
+
+/// Bytes that may be padding.
+type Word = MaybeUninit<u64>;
+
+const EMPTY_ROOM: Room = [Word::uninit(); 8];
 
 /// A message, or nothing.
 pub(crate) struct Inline {
@@ -109,7 +114,7 @@ impl Inline {
     pub(crate) const fn empty() -> Self {
         Self {
             table: &EMPTY,
-            room: Room::uninit(),
+            room: EMPTY_ROOM,
             not_sync: PhantomData,
         }
     }
@@ -128,15 +133,51 @@ impl Inline {
 
     /// Only called when empty; otherwise what was there would leak.
     fn fill<M: Message>(&mut self, message: M) {
+        let mut room = EMPTY_ROOM;
         if Table::lies_in_place::<M>() {
-            // SAFETY: size and alignment of the room suffice, and it holds nothing.
-            unsafe { self.room.as_mut_ptr().cast::<M>().write(message) };
+            // SAFETY: size and alignment of a room suffice, and this one holds nothing.
+            unsafe { room.as_mut_ptr().cast::<M>().write(message) };
         } else {
             let pointer = Box::into_raw(Box::new(message));
-            // SAFETY: a pointer fits the room, which holds nothing.
-            unsafe { self.room.as_mut_ptr().cast::<*mut M>().write(pointer) };
+            // SAFETY: a pointer fits a room, and this one holds nothing.
+            unsafe { room.as_mut_ptr().cast::<*mut M>().write(pointer) };
+        }
+        let words = size_of::<M>()
+            .div_ceil(size_of::<Word>())
+            .clamp(1, room.len());
+        for (to, from) in self.room.iter_mut().zip(room).take(words) {
+            // SAFETY: a reference is valid for writes. Volatile: see `lift`.
+            unsafe { std::ptr::write_volatile(to, from) };
         }
         self.table = Table::of::<M>();
+    }
+
+    /// Moves the message into another container, which is to be used at once.
+    ///
+    /// Word by word, and written word by word in `fill`: a load that takes in more than one recent
+    /// store has to wait until those have left the store buffer, behind everything that was sent
+    /// to other CPUs before, and so made sending a message take twice as long. The compiler would
+    /// copy in larger pieces than the message was written in; volatile accesses keep it from that.
+    #[inline]
+    pub(crate) fn lift(&mut self) -> Self {
+        // SAFETY: a reference is valid for reads, and a word may be uninitialised.
+        let word = |index: usize| unsafe { std::ptr::read_volatile(&self.room[index]) };
+        // Spelt out, because the compiler keeps what it loops over in memory.
+        let room = [
+            word(0),
+            word(1),
+            word(2),
+            word(3),
+            word(4),
+            word(5),
+            word(6),
+            word(7),
+        ];
+        Self {
+            table: std::mem::replace(&mut self.table, &EMPTY),
+            room,
+            not_sync: PhantomData,
+        }
     }
 
     /// Takes the message out if it is an `M`; leaves nothing.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rkyv::util::AlignedVec;
 use teff_contract::context::Task;
 use teff_contract::{
-    Activation, Arguments, Ctx, GrainRef, Home, Host, Kind, Message, Outcome, Outgoing, Overload,
-    Payload, Pending, Port, Reference, Reply, Request, Step, Target, TellError, Ticket,
+    Activation, Arguments, Ctx, Declined, GrainRef, Home, Host, Kind, Message, Outcome, Outgoing,
+    Overload, Payload, Pending, Port, Reference, Reply, Request, Step, Target, Ticket,
 };
 use teff_wire::{Block, GrainId, Key, KindId, MethodId, NodeId, ShardId, Status};
 
@@ -177,7 +177,7 @@ impl Port for Recorder {
         u64::from(id.kind.0)
     }
 
-    fn tell(&self, message: Outgoing<'_>) -> Result<(), TellError> {
+    fn tell(&self, message: &mut Outgoing<'_>) -> Result<(), Declined> {
         self.0.lock().unwrap().push(Sent {
             target: message.target.clone(),
             method: message.method,
@@ -190,7 +190,7 @@ impl Port for Recorder {
         unreachable!("there is always room");
     }
 
-    fn call(&self, _: Outgoing<'_>, _: Option<Duration>) -> Pending {
+    fn call(&self, _: &mut Outgoing<'_>, _: Option<Duration>) -> Pending {
         unreachable!("requests are only told here");
     }
 
