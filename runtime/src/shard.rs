@@ -34,8 +34,9 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use teff_contract::{Host, Port};
 use teff_core::call_table::CallTable;
 use teff_core::placement::Owner;
@@ -65,6 +66,8 @@ pub(crate) struct Shard {
     port: Arc<dyn Port>,
     now: Cell<Instant>,
     now_micros: Cell<Micros>,
+    /// The coarse clock when the other was read.
+    coarse: Cell<(i64, i64)>,
     calls: RefCell<CallTable<Waiting>>,
     ended: Ended,
     kinds: RefCell<Kinds>,
@@ -140,6 +143,7 @@ impl Shard {
             port: parts.port,
             now: Cell::new(Instant::now()),
             now_micros: Cell::default(),
+            coarse: Cell::default(),
             calls: RefCell::new(CallTable::new(CallTable::<Waiting>::DEFAULT_CAPACITY)),
             ended: RefCell::default(),
             kinds: RefCell::new(parts.kinds),
@@ -174,10 +178,29 @@ impl Shard {
         self.now_micros.get()
     }
 
-    /// A turn begins.
+    /// Looks at the clock for this and the next turns.
     fn set_now(&self, now: Instant) {
         self.now.set(now);
         self.now_micros.set(self.node.micros(now));
+        self.coarse.set(coarse());
+    }
+
+    /// Looks at the clock again if handlers have taken their time since it was looked at last. The
+    /// coarse clock, which ticks every few milliseconds, costs a quarter of the real one.
+    fn keep_time(&self) {
+        if coarse() != self.coarse.get() {
+            self.set_now(Instant::now());
+        }
+    }
+
+    /// When something that begins now and takes so long is over, on the node's clock. Short times
+    /// are exact; long ones may be a tick of the coarse clock, or a thousandth, too short.
+    fn deadline(&self, time: Duration) -> Micros {
+        if time < LONG {
+            return self.node.micros(Instant::now()).after(time);
+        }
+        self.keep_time();
+        self.now_micros.get().after(time)
     }
 
     /// Queues something to be polled in this shard's next stage for that.
@@ -252,6 +275,14 @@ impl Host for Shard {
         self.ready(ready);
     }
 }
+
+fn coarse() -> (i64, i64) {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    (now.tv_sec, now.tv_nsec)
+}
+
+/// A time of which a tick of the coarse clock is a small part.
+const LONG: Duration = Duration::from_secs(1);
 
 /// No waker points here.
 const NOBODY: (*const (), u32) = (std::ptr::null(), 0);

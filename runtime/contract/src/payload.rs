@@ -132,15 +132,15 @@ impl Arguments<'_> {
 }
 
 impl Reply {
-    /// Takes the reply as an owned value.
+    /// Takes the reply as an owned value. Of a value, nothing is left.
     ///
     /// # Errors
     ///
     /// [`Undecodable`] when it is not an `M`.
-    pub fn take<M: Message>(self) -> Result<M, Undecodable> {
+    pub fn take<M: Message>(&mut self) -> Result<M, Undecodable> {
         match self {
-            Self::Value(mut payload) => payload.take(),
-            Self::Bytes(block) => codec::decode(&block),
+            Self::Value(payload) => payload.take(),
+            Self::Bytes(block) => codec::decode(block),
         }
     }
 }

@@ -118,8 +118,8 @@ pub trait Port: Send + Sync + 'static {
     /// Makes a call. `timeout` defaults to the node's.
     fn call(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending;
 
-    /// The outcome of a call made on this shard, if it is there.
-    fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome>;
+    /// Puts the outcome of a call made on this shard into `outcome`, if it is there.
+    fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>, outcome: &mut Outcome) -> Poll<()>;
 
     /// The caller has lost interest in a call made on this shard.
     fn forget(&self, ticket: Ticket);

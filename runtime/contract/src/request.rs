@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -153,8 +153,10 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         let mut cx = Context::from_waker(&waker);
         loop {
             match unsent.call(port, &mut cx) {
-                Poll::Ready(Pending::Ready(outcome)) => return receive(*outcome),
-                Poll::Ready(Pending::Channel(channel)) => return receive(wait_for(&channel)),
+                Poll::Ready(Pending::Ready(mut outcome)) => return receive(&mut outcome),
+                Poll::Ready(Pending::Channel(channel)) => {
+                    return receive(&mut wait_for(&channel));
+                }
                 Poll::Ready(Pending::Slot(_) | Pending::NoRoom) => {
                     unreachable!("only a shard's own calls wait in a slot")
                 }
@@ -210,20 +212,21 @@ impl<R: Message> Future for Call<'_, R> {
         let State::Sent(pending) = &mut this.state else {
             panic!("a call was polled after it had given its reply");
         };
-        let outcome = match pending {
-            Pending::Slot(ticket) => match this.port.poll_call(*ticket, cx) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => return Poll::Pending,
-            },
-            Pending::Channel(channel) => match Pin::new(&mut channel.reply).poll(cx) {
-                Poll::Ready(outcome) => outcome.unwrap_or(Err(Doubt::NodeStopped.into())),
-                Poll::Pending => return Poll::Pending,
-            },
-            Pending::Ready(outcome) => mem::replace(&mut **outcome, Err(Doubt::NodeStopped.into())),
+        let mut outcome = Err(Doubt::NodeStopped.into());
+        match pending {
+            Pending::Slot(ticket) => {
+                ready!(this.port.poll_call(*ticket, cx, &mut outcome));
+            }
+            Pending::Channel(channel) => {
+                if let Ok(arrived) = ready!(Pin::new(&mut channel.reply).poll(cx)) {
+                    outcome = arrived;
+                }
+            }
+            Pending::Ready(known) => mem::swap(&mut outcome, known),
             Pending::NoRoom => unreachable!("a call without room is not sent"),
-        };
+        }
         this.state = State::Done;
-        Poll::Ready(receive(outcome))
+        Poll::Ready(receive(&mut outcome))
     }
 }
 
@@ -365,8 +368,12 @@ fn wait_for(channel: &Channel) -> Outcome {
 /// Time for a shard's own answer to arrive, which knows more.
 const GRACE: Duration = Duration::from_millis(100);
 
-fn receive<R: Message>(outcome: Outcome) -> Result<R, CallError> {
-    outcome?.take().map_err(|_| Failure::Undecodable.into())
+/// Takes the reply out of an outcome that nobody looks at again.
+fn receive<R: Message>(outcome: &mut Outcome) -> Result<R, CallError> {
+    match outcome {
+        Ok(reply) => reply.take().map_err(|_| Failure::Undecodable.into()),
+        Err(error) => Err(mem::replace(error, Doubt::NodeStopped.into())),
+    }
 }
 
 /// A time so far off that it overflows is as good as never.

@@ -77,9 +77,27 @@ impl<C> CallTable<C> {
     ///
     /// [`Full`] with the entry when as many calls are outstanding as the table may hold.
     pub fn insert(&mut self, entry: C, deadline: Micros) -> Result<CallId, Full<C>> {
-        if self.live == self.capacity {
+        if self.is_full() {
             return Err(Full(entry));
         }
+        Ok(self.enter(|| entry, deadline))
+    }
+
+    /// As [`insert`](Self::insert), of an entry that is made where it is to lie; `None` when the
+    /// table is full.
+    #[inline]
+    pub fn insert_with(&mut self, make: impl FnOnce() -> C, deadline: Micros) -> Option<CallId> {
+        (!self.is_full()).then(|| self.enter(make, deadline))
+    }
+
+    /// Whether as many calls are outstanding as may be.
+    pub fn is_full(&self) -> bool {
+        self.live == self.capacity
+    }
+
+    /// Only called below the capacity.
+    #[inline]
+    fn enter(&mut self, make: impl FnOnce() -> C, deadline: Micros) -> CallId {
         let slot = if self.vacant == NONE {
             self.grow()
         } else {
@@ -88,7 +106,7 @@ impl<C> CallTable<C> {
         let index = slot as usize;
         let place = &mut self.slots[index];
         self.vacant = place.next_vacant;
-        place.entry = Some(entry);
+        place.entry = Some(make());
         let call = CallId {
             slot,
             generation: place.generation,
@@ -105,7 +123,7 @@ impl<C> CallTable<C> {
             deadline.min(self.bound)
         };
         self.live += 1;
-        Ok(call)
+        call
     }
 
     /// What completes the call, unless it has been completed.
@@ -124,6 +142,14 @@ impl<C> CallTable<C> {
             return None;
         }
         self.vacate(call.slot).map(|(_, entry)| entry)
+    }
+
+    /// Takes the call out like [`remove`](Self::remove), and drops what completes it.
+    pub fn discard(&mut self, call: CallId) {
+        if self.get_mut(call).is_some() {
+            self.slots[call.slot as usize].entry = None;
+            self.free(call.slot);
+        }
     }
 
     /// The call has its outcome and waits only to be looked at: it no longer expires.
@@ -233,13 +259,18 @@ impl<C> CallTable<C> {
             slot,
             generation: place.generation,
         };
+        self.free(slot);
+        Some((call, entry))
+    }
+
+    fn free(&mut self, slot: u32) {
+        let place = &mut self.slots[slot as usize];
         // Comes round after four thousand million calls of one slot, and leaves out 0.
         place.generation = place.generation.checked_add(1).unwrap_or(1);
         place.next_vacant = self.vacant;
         self.vacant = slot;
         self.deadlines[slot as usize] = Micros::NEVER;
         self.live -= 1;
-        Some((call, entry))
     }
 }
 

@@ -129,13 +129,16 @@ impl Port for NodePort {
         )
     }
 
-    fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>, outcome: &mut Outcome) -> Poll<()> {
         // A call that was made on a shard and moved to another thread has left its reply behind.
         on_current(
             &self.0,
-            cx,
-            |shard, cx| shard.poll_call(ticket, cx),
-            |_| Poll::Ready(Err(CallError::Unknown(Doubt::NodeStopped))),
+            outcome,
+            |shard, outcome| shard.poll_call(ticket, cx, outcome),
+            |outcome| {
+                *outcome = Err(CallError::Unknown(Doubt::NodeStopped));
+                Poll::Ready(())
+            },
         )
     }
 

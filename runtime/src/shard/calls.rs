@@ -8,10 +8,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use teff_contract::{
-    CallError, Declined, Doubt, LinkReason, Outcome, Outgoing, Pending, Refusal, TellError, Ticket,
+    CallError, Declined, Doubt, LinkReason, Outcome, Outgoing, Payload, Pending, Refusal, Reply,
+    TellError, Ticket,
 };
 use teff_core::call_table::CallTable;
 use teff_core::time::Micros;
@@ -39,7 +40,7 @@ pub(crate) struct Waiting {
 pub(crate) enum Who {
     /// A future on this shard.
     Handler {
-        waker: Poller,
+        poller: Poller,
         outcome: Option<Outcome>,
     },
     /// A thread or task elsewhere.
@@ -65,13 +66,19 @@ impl Shard {
     /// Makes a call for a handler.
     pub(crate) fn call(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let timeout = timeout.unwrap_or(self.node.limits.call_timeout);
-        // Counted from now: the turn may have begun a while ago.
-        let deadline = self.node.micros(Instant::now()).after(timeout);
-        let who = Who::Handler {
-            waker: Poller::Nobody,
-            outcome: None,
+        let deadline = self.deadline(timeout);
+        let waiting = || Waiting {
+            who: Who::Handler {
+                poller: Poller::Nobody,
+                outcome: None,
+            },
+            kind: message.target.contract.name,
+            timeout,
+            via: None,
+            queued: false,
         };
-        let Ok(call) = self.enter_call(who, message, deadline, timeout) else {
+        let entered = self.calls.borrow_mut().insert_with(waiting, deadline);
+        let Some(call) = entered else {
             return Pending::NoRoom;
         };
         match self.send(message, Some(call), deadline) {
@@ -164,32 +171,39 @@ impl Shard {
         }
     }
 
-    /// The outcome of a handler's call, if it is there.
-    pub(crate) fn poll_call(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome> {
+    /// Puts the outcome of a handler's call into `into`, if it is there.
+    pub(crate) fn poll_call(
+        &self,
+        ticket: Ticket,
+        cx: &mut Context<'_>,
+        into: &mut Outcome,
+    ) -> Poll<()> {
         let Some(call) = self.call_of(ticket) else {
-            return Poll::Ready(Err(Doubt::NodeStopped.into()));
+            *into = Err(Doubt::NodeStopped.into());
+            return Poll::Ready(());
         };
         let mut calls = self.calls.borrow_mut();
         let Some(Waiting {
-            who: Who::Handler { waker, outcome },
+            who: Who::Handler { poller, outcome },
             ..
         }) = calls.get_mut(call)
         else {
             drop(calls);
             let error = self.ended.borrow_mut().remove(&ticket.0);
-            return Poll::Ready(Err(error.unwrap_or(Doubt::NodeStopped.into())));
+            *into = Err(error.unwrap_or(Doubt::NodeStopped.into()));
+            return Poll::Ready(());
         };
-        if let Some(outcome) = outcome.take() {
-            let waiting = calls.remove(call);
-            drop(calls);
-            drop(waiting);
-            return Poll::Ready(outcome);
+        if let Some(outcome) = outcome {
+            // What `into` held before says that the node has stopped, which is nobody's own code.
+            std::mem::swap(outcome, into);
+            calls.discard(call);
+            return Poll::Ready(());
         }
-        let poller = match self.is_polled_with(cx.waker()) {
+        let current = match self.is_polled_with(cx.waker()) {
             Some(place) => Poller::Suspension(place),
             None => Poller::Waker(cx.waker().clone()),
         };
-        let stale = std::mem::replace(waker, poller);
+        let stale = std::mem::replace(poller, current);
         drop(calls);
         drop(stale);
         Poll::Pending
@@ -212,6 +226,28 @@ impl Shard {
     fn call_of(&self, ticket: Ticket) -> Option<CallId> {
         let reference = CallRef::of_ticket(ticket)?;
         (reference.shard() == self.id()).then(|| reference.call())
+    }
+
+    /// The call of a handler ended on this node with a reply. Says whether there was such a call;
+    /// otherwise the reply is where it was.
+    pub(crate) fn complete_with(&self, call: CallId, reply: &mut Payload) -> bool {
+        let mut calls = self.calls.borrow_mut();
+        let Some(Waiting {
+            who: Who::Handler { poller, outcome },
+            ..
+        }) = calls.get_mut(call)
+        else {
+            return false;
+        };
+        if outcome.is_some() {
+            return false;
+        }
+        *outcome = Some(Ok(Reply::Value(reply.lift())));
+        let poller = std::mem::take(poller);
+        calls.disarm(call);
+        drop(calls);
+        self.wake(poller);
+        true
     }
 
     /// The call ended on this node.
@@ -264,12 +300,12 @@ impl Shard {
         }
         let result = outcome(waiting);
         match &mut waiting.who {
-            Who::Handler { waker, outcome } => {
-                let waker = std::mem::take(waker);
+            Who::Handler { poller, outcome } => {
+                let poller = std::mem::take(poller);
                 *outcome = Some(result);
                 calls.disarm(call);
                 drop(calls);
-                self.wake(waker);
+                self.wake(poller);
             }
             Who::Outside(_) => {
                 let waiting = calls.remove(call);
@@ -352,10 +388,10 @@ impl Shard {
     fn end(&self, call: CallId, who: Who, error: CallError) {
         match who {
             Who::Outside(_) => deliver(who, Err(error)),
-            Who::Handler { waker, .. } => {
+            Who::Handler { poller, .. } => {
                 let ticket = CallRef::new(self.id(), call).ticket();
                 self.ended.borrow_mut().insert(ticket.0, error);
-                self.wake(waker);
+                self.wake(poller);
             }
         }
     }

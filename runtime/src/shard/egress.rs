@@ -205,6 +205,14 @@ impl Shard {
         match reply_to {
             ReplyTo::Nobody if reply.is_inert() => {}
             ReplyTo::Nobody => drop_quietly(std::mem::take(reply)),
+            ReplyTo::Call(to)
+                if to.shard() == self.id() && self.complete_with(to.call(), reply) => {}
+            ReplyTo::Call(call) if call.shard() != self.id() => {
+                self.push_with(call.shard(), || {
+                    let settled = Ok(reply.lift());
+                    Envelope::Reply { call, settled }
+                });
+            }
             waits => self.reply(waits, Ok(reply.lift())),
         }
     }
@@ -264,11 +272,21 @@ impl Shard {
 
     /// Puts an envelope into a lane that may not refuse it.
     pub(crate) fn push(&self, shard: ShardId, envelope: Envelope) {
+        self.push_with(shard, || envelope);
+    }
+
+    #[inline]
+    fn push_with(&self, shard: ShardId, make: impl FnOnce() -> Envelope) {
         let mut lanes = self.lanes.borrow_mut();
         let lane = lanes[usize::from(shard.0)]
             .as_mut()
             .expect("no lane leads to oneself");
-        lane.push(envelope, &self.counters().lane_out);
+        let pushed = &self.counters().lane_out;
+        if lane.has_room() {
+            lane.push_with(make, pushed);
+        } else {
+            lane.overflow.push_back(make());
+        }
     }
 
     /// Makes visible what was pushed into lanes, and wakes who sleeps. Says whether anything was.

@@ -1,7 +1,8 @@
 //! The shard's loop: bounded work per stage, then flush, then spin or park.
 //!
-//! orders -> lanes -> datagrams -> link events -> own queue -> woken handlers -> outside lanes ->
-//! timers and deadlines -> flush lanes -> flush links -> spin or park
+//! some rounds of (lanes -> own queue -> woken handlers -> flush lanes) -> orders -> datagrams ->
+//! link events -> outside lanes -> timers and deadlines -> one more round -> flush links -> spin or
+//! park
 //!
 //! Messages from outside come last and few while there is inner work, because they are the only
 //! ones that make more of it; but never none, so that a flooded shard still answers.
@@ -93,28 +94,55 @@ impl<D: Driver> EventLoop<D> {
     }
 
     /// One turn of the loop. Says whether anything happened.
+    ///
+    /// Messages between grains of this node go round several times before anything else is looked
+    /// at, because a look at everything takes as long as some messages.
     fn turn(&mut self) -> bool {
-        self.shard.set_now(Instant::now());
-        // What follows may take a while; who makes a deadline looks at the clock anew.
-        let mut work = self.take_orders();
-        work += drain_lanes(&mut self.grains, &mut self.lanes);
-        work += self.receive(work == 0);
-        work += self.grains.take_link_events(EVENTS_PER_TURN);
-        work += self.grains.run_queue();
-        work += self.grains.run_ready();
-        let admitted = if work == 0 { ADMIT_IDLE } else { ADMIT_BUSY };
-        for lane in &mut self.outside {
-            work += lane.admit(&mut self.grains, admitted);
+        let mut inner = 0;
+        for _ in 0..ROUNDS {
+            let done = self.round();
+            inner += done;
+            if done == 0 && inner > 0 {
+                break;
+            }
         }
-        self.outside.retain_mut(|lane| !lane.is_over());
-        let shard = &self.shard;
-        work += shard.fire_timers();
-        work += shard.expire_calls();
-        work += usize::from(shard.flush_lanes());
-        shard.flush_links();
+        let mut work = inner + self.take_orders();
+        work += self.receive(inner == 0);
+        work += self.grains.take_link_events(EVENTS_PER_TURN);
+        work += self.admit(work == 0);
+        work += self.shard.fire_timers();
+        work += self.shard.expire_calls();
+        if work > inner {
+            self.round();
+        }
+        self.shard.flush_links();
         work += self.wake_waiting_for_room();
         self.report();
+        // Reading the clock takes longer than an idle turn, and what is sent should leave first.
+        if work > 0 || self.turns.is_multiple_of(IDLE_TURNS_PER_LOOK) {
+            self.shard.set_now(Instant::now());
+        }
         work > 0
+    }
+
+    /// Takes and runs what shards have sent to this one, itself included, and lets go what that
+    /// leads to.
+    fn round(&mut self) -> usize {
+        let mut work = drain_lanes(&mut self.grains, &mut self.lanes);
+        work += self.grains.run_queue();
+        work += self.grains.run_ready();
+        // Also when there was nothing: answers may wait for room.
+        work + usize::from(self.shard.flush_lanes())
+    }
+
+    fn admit(&mut self, idle: bool) -> usize {
+        let max = if idle { ADMIT_IDLE } else { ADMIT_BUSY };
+        let mut work = 0;
+        for lane in &mut self.outside {
+            work += lane.admit(&mut self.grains, max);
+        }
+        self.outside.retain_mut(|lane| !lane.is_over());
+        work
     }
 
     fn take_orders(&mut self) -> usize {
@@ -210,7 +238,8 @@ impl<D: Driver> EventLoop<D> {
             self.driver.park(deadline).await;
             shared.doorbell.awake();
             // What woke us may be the socket: look at it in the next turn.
-            self.next_receive = Instant::now();
+            self.shard.set_now(Instant::now());
+            self.next_receive = self.shard.now.get();
         }
     }
 }
@@ -261,7 +290,10 @@ impl Grains {
     /// Runs letters from this shard to itself. Those that the letters send wait for the next turn.
     fn run_queue(&mut self) -> usize {
         let count = self.shard.queue.borrow().len().min(QUEUE_BATCH);
-        for _ in 0..count {
+        for index in 0..count {
+            if index % MESSAGES_PER_LOOK == MESSAGES_PER_LOOK - 1 {
+                self.shard.keep_time();
+            }
             let letter = self.shard.queue.borrow_mut().pop_front();
             let Some(letter) = letter else { break };
             self.deliver_owned(letter);
@@ -271,7 +303,10 @@ impl Grains {
 
     fn run_ready(&mut self) -> usize {
         let count = self.shard.ready.borrow().len().min(QUEUE_BATCH);
-        for _ in 0..count {
+        for index in 0..count {
+            if index % MESSAGES_PER_LOOK == MESSAGES_PER_LOOK - 1 {
+                self.shard.keep_time();
+            }
             let ready = self.shard.ready.borrow_mut().pop_front();
             let Some(ready) = ready else { break };
             self.poll(ready.begin());
@@ -442,6 +477,15 @@ impl Shard {
 /// Letters of the shard to itself, and woken handlers, per turn: a hot pair of grains does not
 /// keep the loop from its lanes and its socket for more than some 100 us.
 const QUEUE_BATCH: usize = 1024;
+
+/// Rounds of inner messages per turn.
+const ROUNDS: usize = 8;
+
+/// Idle turns between two looks at the clock: together about a microsecond.
+const IDLE_TURNS_PER_LOOK: u64 = 8;
+
+/// Messages of the shard's own queues between two looks at the coarse clock.
+const MESSAGES_PER_LOOK: usize = 32;
 
 /// Events of links per turn, for the same reason.
 const EVENTS_PER_TURN: usize = 1024;

@@ -150,6 +150,14 @@ impl Grains {
             }
             return;
         }
+        if let Envelope::Reply {
+            call,
+            settled: Ok(reply),
+        } = envelope
+            && self.shard.complete_with(call.call(), reply)
+        {
+            return;
+        }
         match std::mem::replace(envelope, Envelope::Taken) {
             Envelope::Reply { call, settled } => self.shard.complete_settled(call.call(), settled),
             Envelope::Answer { to, settled } => self.shard.reply_by_link(to, settled),
@@ -409,6 +417,9 @@ impl Shard {
 
     /// Sends what waited for a link or for room on it.
     pub(crate) fn pump_links(&self) {
+        if self.links.borrow().is_none() {
+            return;
+        }
         let now = self.node.micros(Instant::now());
         let pumped = self
             .links
@@ -460,6 +471,9 @@ pub(crate) fn drain_lanes(grains: &mut Grains, lanes: &mut [Receiver<Envelope>])
                 break;
             }
             fetch(grains, lane, ready);
+            if taken > 0 {
+                grains.shard.keep_time();
+            }
             taken += lane.drain_in_place(ready, |envelope| grains.take_in(envelope));
         }
         count += taken;

@@ -194,7 +194,7 @@ impl Port for Recorder {
         unreachable!("requests are only told here");
     }
 
-    fn poll_call(&self, _: Ticket, _: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll_call(&self, _: Ticket, _: &mut Context<'_>, _: &mut Outcome) -> Poll<()> {
         unreachable!("requests are only told here");
     }
 
