@@ -168,7 +168,7 @@ impl ShardShared {
         // SeqCst: either a sender that publishes sees this, or the drain below sees its message.
         // Pairs with the fence in `Doorbell::ring` before `is_ended` is asked.
         self.ended.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        self.doorbell.fence();
         graveyard.extend(lanes);
         graveyard.extend(
             commands

@@ -9,8 +9,13 @@
 //! No wake-up is lost, because each side writes, passes a full fence, and reads what the other
 //! wrote: the ringer writes its message and reads the flag, the owner writes the flag and looks for
 //! messages. Whichever fence comes second, its side sees what the other wrote before the first.
+//!
+//! A fence at the ringer's costs it the time until its stores have reached the other CPU, for each
+//! message that it publishes alone. Where the system has a barrier for all threads of the process
+//! (Linux: `membarrier`), the owner can run that instead when it parks: as if each ringer had had
+//! its fence just then. The ringer's is then for the compiler only.
 
-use std::fmt;
+use std::{fmt, sync::atomic::compiler_fence};
 
 use crate::sync::{AtomicBool, Ordering, Padded, fence};
 
@@ -63,6 +68,8 @@ use crate::sync::{AtomicBool, Ordering, Padded, fence};
 pub struct Doorbell {
     parked: Padded<AtomicBool>,
     wake: Box<dyn Fn() + Send + Sync>,
+    /// Makes every thread of the process run a full fence.
+    barrier: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Doorbell {
@@ -72,17 +79,32 @@ impl Doorbell {
         Self {
             parked: Padded::new(AtomicBool::new(false)),
             wake: Box::new(wake),
+            barrier: None,
         }
+    }
+
+    /// Lets ringers do without a fence, because the owner runs `barrier` whenever it parks. When
+    /// `barrier` returns, every other thread of the process must have run a full memory fence
+    /// since it was called; a barrier that fails has to panic or abort.
+    #[must_use]
+    pub fn with_barrier(mut self, barrier: impl Fn() + Send + Sync + 'static) -> Self {
+        self.barrier = Some(Box::new(barrier));
+        self
     }
 
     /// Wakes the owner if it is parked. To be called after every
     /// [`publish`](crate::Sender::publish) that made something visible, after a sender was dropped,
     /// and after anything else that the owner looks for before it parks.
     ///
-    /// Costs a fence and a read when the owner is awake.
+    /// Costs a fence and a read when the owner is awake, and only the read
+    /// [with a barrier](Self::with_barrier).
     pub fn ring(&self) {
         // Pairs with the fence in `park`: see the top of this file.
-        fence(Ordering::SeqCst);
+        if self.barrier.is_some() {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
         // Relaxed suffices after the fence. The read spares the awake owner's line the swap.
         if self.parked.load(Ordering::Relaxed) {
             self.wake_owner();
@@ -101,12 +123,22 @@ impl Doorbell {
         // of a late ringer comes before it; between two swaps it does, and parking is not hot.
         self.parked.swap(true, Ordering::Relaxed);
         // Pairs with the fence in `ring`: see the top of this file.
-        fence(Ordering::SeqCst);
+        self.fence();
         let sleep = nothing_to_do();
         if !sleep {
             self.awake();
         }
         sleep
+    }
+
+    /// The owner's side of the fence in [`ring`](Self::ring), for whatever else a ringer looks at
+    /// after ringing: who writes that, calls this, and then looks for messages, misses none of a
+    /// ringer that has not seen it.
+    pub fn fence(&self) {
+        fence(Ordering::SeqCst);
+        if let Some(barrier) = &self.barrier {
+            barrier();
+        }
     }
 
     /// Tells ringers that the owner is awake again, for whatever reason. The owner then sees

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::thread::{MembarrierCommand, membarrier};
 use teff_contract::Kind;
 use teff_core::hash::PlacementKey;
 use teff_core::view::View;
@@ -221,7 +222,17 @@ fn shard_shared() -> io::Result<(OwnedFd, ShardShared)> {
         // A doorbell that cannot be rung would be a lost wake-up; the only error left is a signal.
         while rustix::io::write(&hand, &1_u64.to_ne_bytes()) == Err(rustix::io::Errno::INTR) {}
     });
+    let doorbell = match membarrier(MembarrierCommand::RegisterPrivateExpedited) {
+        Ok(()) => doorbell.with_barrier(barrier),
+        // Old kernels and strict sandboxes: ringers fence for themselves.
+        Err(_) => doorbell,
+    };
     Ok((bell, ShardShared::new(doorbell)))
+}
+
+/// A memory fence on every thread of this process.
+fn barrier() {
+    membarrier(MembarrierCommand::PrivateExpedited).expect("it has been registered");
 }
 
 type Lanes = (Vec<Option<LaneOut>>, Vec<Receiver<Envelope>>);
