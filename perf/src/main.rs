@@ -6,6 +6,7 @@
 mod machine;
 mod allocation;
 mod shuffle;
+mod units;
 mod settings;
 
 // What is measured, and where it runs.
@@ -24,6 +25,7 @@ mod workload;
 mod measure;
 mod outcome;
 mod report;
+mod plot;
 mod progress;
 
 mod args;
@@ -35,7 +37,7 @@ use std::time::Duration;
 use clap::Parser as _;
 
 use crate::args::{Args, What};
-use crate::measure::{Measured, Plan, measure};
+use crate::measure::{Plan, measure};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::workload::Workload;
@@ -47,6 +49,9 @@ fn main() -> anyhow::Result<ExitCode> {
         What::All => Workload::ALL.to_vec(),
         What::One(workload) => vec![workload],
     };
+    if let Some(file) = &args.plot {
+        plot::check(file)?;
+    }
     let cpus = machine::two_cpus()?;
     let progress = Progress::new(workloads.len());
     let mut outcomes = Vec::new();
@@ -91,7 +96,13 @@ fn run(
         time: Duration::from_secs_f64(settings.seconds),
         is_sliced: workload.is_sliced(),
     };
-    let measured: Measured = measure(workload.open(&settings)?, plan, progress)?;
+    let measured = measure(workload.open(&settings)?, plan, progress)?;
+    if let Some(file) = &args.plot {
+        match args.what {
+            What::All => plot::draw(&plot::file_for(file, workload), workload, &measured)?,
+            _ => plot::draw(file, workload, &measured)?,
+        }
+    }
     Ok(Outcome::new(workload, &settings, &measured))
 }
 

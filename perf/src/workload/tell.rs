@@ -31,7 +31,7 @@ impl<R: Target> Tell<R> {
     /// To grains on the other shard.
     pub(super) fn lane(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            pair: Pair::start(settings, 1)?,
+            pair: Pair::start(settings, &[1])?,
             limit: Limit::Lane(Ring::new(settings.grains)),
             window: settings.window.unwrap_or(WINDOW),
         })
@@ -40,7 +40,7 @@ impl<R: Target> Tell<R> {
     /// To grains on the driver's own shard.
     pub(super) fn local(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            pair: Pair::start(settings, 0)?,
+            pair: Pair::start(settings, &[0])?,
             limit: Limit::Local(LocalRing::new(settings.grains)),
             window: settings.window.unwrap_or(WINDOW),
         })
