@@ -25,6 +25,8 @@ struct Curve {
     label: String,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
+    /// Radius of the dots that mark them.
+    dots: u32,
 }
 
 /// The axis of percentiles, in nines, with a mark at each.
@@ -112,6 +114,7 @@ fn percentiles(label: &str, colour: RGBColor, latencies: &Histogram<u64>) -> Cur
         label: format!("{label}, median {median}"),
         colour,
         points: points.collect(),
+        dots: 0,
     }
 }
 
@@ -133,6 +136,7 @@ fn rates(
         label: label.to_owned(),
         colour,
         points: points.collect(),
+        dots: 3,
     }
 }
 
@@ -176,6 +180,7 @@ fn draw_rates(area: &Area<'_>, workload: Workload, curves: &[Curve]) -> anyhow::
         .build_cartesian_2d(0.0..right, 0.0..high)?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .label_style(TEXT)
         .axis_desc_style(TEXT)
         .x_desc("time measured, in seconds")
@@ -195,9 +200,10 @@ where
     Y: Ranged<ValueType = f64>,
 {
     for curve in curves {
-        let style = curve.colour.stroke_width(2);
+        let style = curve.colour.filled().stroke_width(2);
+        let line = LineSeries::new(curve.points.iter().copied(), style);
         chart
-            .draw_series(LineSeries::new(curve.points.iter().copied(), style))?
+            .draw_series(line.point_size(curve.dots))?
             .label(&curve.label)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + KEY, y)], style));
     }
