@@ -3,16 +3,14 @@
 use crate::outcome::Outcome;
 use crate::units::{duration, rate};
 
-/// The table of these figures.
+/// The table of these figures, empty if there are none.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let Some(first) = outcomes.first() else {
+        return String::new();
+    };
     let mut rows = vec![HEADS.map(str::to_owned).to_vec()];
     rows.extend(outcomes.iter().map(row));
-    let mut text = aligned(&rows);
-    if let Some(outcome) = outcomes.first() {
-        text.push('\n');
-        text.push_str(&footer(outcomes, outcome));
-    }
-    text
+    format!("{}\n{}", aligned(&rows), footer(outcomes, first))
 }
 
 const HEADS: [&str; 11] = [
@@ -35,7 +33,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
         outcome.workload.name().to_owned(),
         rate(outcome.rate),
         or_dash(outcome.raw, rate),
-        or_dash(outcome.ratio, |ratio| format!("{ratio:.3}")),
+        or_dash(outcome.ratio, ratio),
         time(outcome.p50_ns),
         time(outcome.p99_ns),
         time(outcome.p999_ns),
@@ -76,6 +74,16 @@ fn footer(outcomes: &[Outcome], first: &Outcome) -> String {
     }
     text.push('\n');
     text
+}
+
+/// A quotient, with three digits where it is near 1.
+fn ratio(ratio: f64) -> String {
+    let digits = match ratio {
+        ratio if ratio < 10.0 => 3,
+        ratio if ratio < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{ratio:.digits$}")
 }
 
 fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {

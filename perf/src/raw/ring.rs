@@ -41,8 +41,6 @@ struct Source<P> {
     order: Vec<u64>,
     at: usize,
     number: u64,
-    /// Pushes that are certain to find room.
-    room: usize,
 }
 
 struct Sink<P> {
@@ -59,7 +57,6 @@ fn ends<P: Payload>(grains: usize) -> (Source<P>, Sink<P>) {
         order: shuffled(hashes),
         at: 0,
         number: 0,
-        room: 0,
     };
     let sink = Sink {
         lane: receiver,
@@ -146,11 +143,7 @@ impl<P: Payload> Source<P> {
 
     fn send_batch(&mut self) {
         for _ in 0..BATCH {
-            if self.room == 0 {
-                self.room = self.wait_for_room();
-            }
-            self.room -= 1;
-            let slot = Slot {
+            let mut slot = Slot {
                 hash: self.order[self.at],
                 call: State::hit::<P>,
                 payload: P::numbered(self.number),
@@ -160,23 +153,13 @@ impl<P: Payload> Source<P> {
             if self.at == self.order.len() {
                 self.at = 0;
             }
-            let pushed = self.lane.try_push(slot).is_ok();
-            debug_assert!(pushed, "there was room");
-        }
-        self.lane.publish();
-    }
-
-    #[cold]
-    fn wait_for_room(&mut self) -> usize {
-        loop {
-            match self.lane.free() {
-                0 => {
-                    self.lane.publish();
-                    spin_loop();
-                }
-                room => return room,
+            while let Err(full) = self.lane.try_push(slot) {
+                slot = full.into_inner();
+                self.lane.publish();
+                spin_loop();
             }
         }
+        self.lane.publish();
     }
 }
 

@@ -31,8 +31,8 @@ struct Book {
 }
 
 impl Crowd {
-    /// Runs one job per driver, each with its context and index, and gives what all of them did: the sample,
-    /// and the sum of the messages' numbers.
+    /// Runs one job per driver, each with its context and index. Gives what all of them did: the
+    /// sample, and the sum of the messages' numbers.
     pub(super) fn run<F>(
         drivers: &[Driver],
         time: Duration,
