@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use teff::{Ctx, TellError};
+use teff::Ctx;
 
 use super::crowd::Crowd;
 use crate::grains::{Payload as _, Target};
 use crate::pair::Pair;
 use crate::place::Driver;
 use crate::raw;
-use crate::rig::fence;
+use crate::rig::{fence, tell};
 use crate::sample::Sample;
 use crate::scenario::Scenario;
 use crate::settings::Settings;
@@ -130,14 +130,6 @@ async fn wait_until(ctx: &Ctx, due: Instant) -> Instant {
         }
         ctx.sleep(due - now).await;
     }
-}
-
-async fn tell<R: Target>(target: &R, payload: R::Payload) -> anyhow::Result<()> {
-    match target.hit(payload).tell() {
-        Err(TellError::Busy) => target.hit(payload).when_room().await?,
-        told => told?,
-    }
-    Ok(())
 }
 
 /// Grains that send, unless told otherwise.

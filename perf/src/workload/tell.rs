@@ -9,7 +9,7 @@ use teff::TellError;
 use crate::grains::{Payload as _, Target};
 use crate::pair::Pair;
 use crate::raw::{LocalRing, Ring};
-use crate::rig::fence;
+use crate::rig::{PATIENCE, fence};
 use crate::sample::{Meter, Sample};
 use crate::scenario::Scenario;
 use crate::settings::Settings;
@@ -105,7 +105,9 @@ impl<R: Target> Tells<R> {
                     let (target, payload) = (&targets[at], R::Payload::numbered(number));
                     match target.hit(payload).tell() {
                         Ok(()) => {}
-                        Err(TellError::Busy) => target.hit(payload).when_room().await?,
+                        Err(TellError::Busy) => {
+                            target.hit(payload).timeout(PATIENCE).when_room().await?;
+                        }
                         Err(error) => return Err(error.into()),
                     }
                     number += 1;
