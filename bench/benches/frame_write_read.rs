@@ -1,12 +1,19 @@
 //! How far from a plain copy are writing and reading frames, by the size of the payload?
 //!
-//! A batch of tells is written and handed out, as a link does between two flushes; the same bytes
-//! are read, in chunks as packets bring them and all in one; and copied with one `memcpy`, the
-//! least that moving them can cost. Bytes count headers, keys and padding: all that goes over the
-//! wire. Buffers are allocated and freed where writer and reader do so, and that is part of what
-//! they cost; the copy has its memory ready.
+//! A batch of tells is written and handed out, as a link does between two flushes. The same bytes
+//! are read, in chunks as packets bring them and all in one; of the latter also the push alone
+//! (look for frames, check them, copy them), the rest being what it takes to make frames of them.
+//! And they are copied with one `memcpy`, the least that moving them can cost.
+//!
+//! Bytes count headers, keys and padding: all that goes over the wire. Buffers are allocated and
+//! freed where writer and reader do so, and that is part of what they cost; the copy has its memory
+//! ready.
 
-use std::{convert::Infallible, hint::black_box};
+use std::{
+    convert::Infallible,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use teff_bench::config;
@@ -22,6 +29,8 @@ const FRAMES: usize = 64;
 const PACKET: usize = 1420;
 
 const MAX_PAYLOAD: usize = 1 << 20;
+
+const SOUND: &str = "the writer writes sound frames";
 
 const TELL: Header = Header::tell(KindId::of("room"), MethodId(2));
 
@@ -51,6 +60,19 @@ fn write_read_with(c: &mut Criterion, payload: usize) {
             b.iter(|| read_batch(&mut reader, black_box(stream.as_ref()), chunk));
         });
     }
+    let mut reader = Reader::new(MAX_PAYLOAD);
+    group.bench_function(BenchmarkId::new("read", "push_alone"), |b| {
+        b.iter_custom(|iterations| {
+            let mut pushing = Duration::ZERO;
+            for _ in 0..iterations {
+                let start = Instant::now();
+                reader.push(black_box(stream.as_ref())).expect(SOUND);
+                pushing += start.elapsed();
+                while reader.next().is_some() {}
+            }
+            pushing
+        });
+    });
     let mut copy = vec![0_u8; stream.as_ref().len()];
     group.bench_function("memcpy", |b| {
         b.iter(|| {
@@ -77,7 +99,7 @@ fn write_batch(writer: &mut Writer, key: &Key, payload: &[u8]) -> impl AsRef<[u8
 fn read_batch(reader: &mut Reader, stream: &[u8], chunk: usize) {
     let mut frames = 0;
     for chunk in stream.chunks(chunk) {
-        reader.push(chunk).expect("the writer writes sound frames");
+        reader.push(chunk).expect(SOUND);
         while let Some(frame) = reader.next() {
             frames += 1;
             black_box(&frame);

@@ -10,7 +10,7 @@
 //! Clusters are written nodes x shards. Ids follow each other without waiting for one another, as
 //! those of a batch do: these are figures of throughput, not of the latency of a single look-up.
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
 use criterion::{
     BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
@@ -90,6 +90,7 @@ fn view(c: &mut Criterion) {
     let mut group = c.benchmark_group("placement_lookup/view");
     // The largest takes a good part of a second.
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.measurement_time(Duration::from_secs(3));
     for cluster in CLUSTERS {
         let members = members(cluster);
         group.bench_function(name(cluster), |b| {

@@ -6,6 +6,7 @@
 mod machine;
 mod allocation;
 mod shuffle;
+mod units;
 mod settings;
 
 // What is measured, and where it runs.
@@ -24,6 +25,7 @@ mod workload;
 mod measure;
 mod outcome;
 mod report;
+mod plot;
 mod progress;
 
 mod args;
@@ -35,47 +37,59 @@ use std::time::Duration;
 use clap::Parser as _;
 
 use crate::args::{Args, What};
-use crate::measure::{Measured, Plan, measure};
+use crate::measure::{Plan, measure};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::workload::Workload;
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let args = Args::parse();
-    let workloads = match args.what {
-        What::List => return list().map(|()| ExitCode::SUCCESS),
-        What::All => Workload::ALL.to_vec(),
-        What::One(workload) => vec![workload],
+    let done = match args.what {
+        What::List => list(),
+        What::All => run_all(&args, &Workload::ALL),
+        What::One(workload) => run_all(&args, &[workload]),
     };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A backtrace would not help whoever has made a mistake.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures these workloads, and shows what came out of them: up to the first that fails, because
+/// its node may still keep the CPUs busy.
+fn run_all(args: &Args, workloads: &[Workload]) -> anyhow::Result<()> {
+    if let Some(file) = &args.plot {
+        plot::check(file)?;
+    }
     let cpus = machine::two_cpus()?;
     let progress = Progress::new(workloads.len());
+    let mut out = std::io::stdout();
     let mut outcomes = Vec::new();
-    let mut failures = Vec::new();
+    let mut failure = None;
     for (index, &workload) in workloads.iter().enumerate() {
         let progress = |done| progress.at(index, workload, done);
-        match run(&args, workload, cpus, progress) {
+        match run(args, workload, cpus, progress) {
             Ok(outcome) => {
                 if args.json {
-                    let line = serde_json::to_string(&outcome)?;
-                    writeln!(std::io::stdout(), "{line}")?;
+                    writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
                 }
                 outcomes.push(outcome);
             }
-            Err(error) => failures.push((workload, error)),
+            Err(error) => {
+                failure = Some(error.context(format!("{} failed", workload.name())));
+                break;
+            }
         }
     }
     drop(progress);
     if !args.json {
-        write!(std::io::stdout(), "{}", report::table(&outcomes))?;
+        write!(out, "{}", report::table(&outcomes))?;
     }
-    for (workload, error) in &failures {
-        eprintln!("{}: {error:#}", workload.name());
-    }
-    Ok(if failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    failure.map_or(Ok(()), Err)
 }
 
 /// Measures one workload.
@@ -91,7 +105,13 @@ fn run(
         time: Duration::from_secs_f64(settings.seconds),
         is_sliced: workload.is_sliced(),
     };
-    let measured: Measured = measure(workload.open(&settings)?, plan, progress)?;
+    let measured = measure(workload.open(&settings)?, plan, progress)?;
+    if let Some(file) = &args.plot {
+        match args.what {
+            What::All => plot::draw(&plot::file_for(file, workload), workload, &measured)?,
+            _ => plot::draw(file, workload, &measured)?,
+        }
+    }
     Ok(Outcome::new(workload, &settings, &measured))
 }
 

@@ -47,6 +47,8 @@ impl Outcome {
         let Measured { slices, lines } = measured;
         let rate = median(slices.iter().map(|(_, sample)| sample.rate())).unwrap_or_default();
         let raw = median(slices.iter().map(|(raw, _)| raw.rate()));
+        // What is sent at a rate has no limit to that rate but its own.
+        let raw = raw.filter(|_| !workload.has_rate());
         let latencies = merged(slices.iter().map(|(_, sample)| sample));
         let raw_latencies = merged(slices.iter().map(|(raw, _)| raw));
         let at = |quantile: f64| {
@@ -54,7 +56,8 @@ impl Outcome {
                 .as_ref()
                 .map(|all| all.value_at_quantile(quantile))
         };
-        let (p50_ns, raw_p50_ns) = (at(0.5), raw_latencies.map(|all| all.value_at_quantile(0.5)));
+        let p50_ns = at(0.5);
+        let raw_p50_ns = raw_latencies.map(|all| all.value_at_quantile(0.5));
         let ratio = match (p50_ns, raw_p50_ns, raw) {
             (Some(p50), Some(raw), _) => Some(p50 as f64 / raw as f64),
             (_, _, Some(raw)) => Some(rate / raw),
@@ -92,7 +95,8 @@ impl Outcome {
 
 /// All latencies of these samples together, if they have any.
 pub(crate) fn merged<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Histogram<u64>> {
-    let mut histograms = samples.filter_map(|sample| sample.latencies.as_ref());
+    let histograms = samples.filter_map(|sample| sample.latencies.as_ref());
+    let mut histograms = histograms.filter(|histogram| !histogram.is_empty());
     let mut all = histograms.next()?.clone();
     for histogram in histograms {
         all.add(histogram).expect("all have the same bounds");

@@ -25,16 +25,21 @@ pub(crate) struct Pair<R> {
 }
 
 impl<R: Target> Pair<R> {
-    /// Starts the node, and activates grains on one shard.
-    pub(crate) fn start(settings: &Settings, shard: u16) -> anyhow::Result<Self> {
+    /// Starts the node, and activates grains: as many on each of these shards, one shard's after
+    /// the other's.
+    pub(crate) fn start(settings: &Settings, shards: &[u16]) -> anyhow::Result<Self> {
         let mut rig = Rig::start::<R>(&Setup {
             cpus: settings.cpus.to_vec(),
             idle: settings.idle.into(),
             grains: settings.grains,
         })?;
         let (near, far) = (rig.driver(0), rig.driver(1));
-        let targets = rig.grains_on(shard, settings.grains);
-        let targets: Arc<[R]> = shuffled(rig.activate(&near, targets)?).into();
+        let mut targets = Vec::new();
+        for shard in shards {
+            let grains = rig.grains_on(*shard, settings.grains.div_ceil(shards.len()));
+            targets.extend(shuffled(rig.activate(&near, grains)?));
+        }
+        let targets: Arc<[R]> = targets.into();
         Ok(Self {
             rig,
             near,

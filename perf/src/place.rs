@@ -187,6 +187,6 @@ impl<T> Awaited<T> {
     }
 }
 
-/// Beyond the time that a job should take. Calls and waits for room give up much sooner, so this
-/// is for what should be impossible.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Beyond the time that a job should take. Calls and waits for room give up sooner, so this is for
+/// what should be impossible.
+const PATIENCE: Duration = Duration::from_secs(150);

@@ -1,7 +1,7 @@
 //! The raw limits: what the machine does when there is no runtime, in the same threads.
 //!
 //! - [`Ring`]: messages through one lane to a hash look-up and a call through a function pointer.
-//! - [`ping_pong`]: there and back over two lanes, both ends polling.
+//! - [`ping_pong()`]: there and back over two lanes, both ends polling.
 //! - [`eventfd`](eventfd_ping_pong): there and back through the kernel, both ends sleeping.
 //! - [`fill_map`]: boxed states into a hash map.
 //! - [`line_round_trip`]: one cache line there and back, which nothing here can beat.

@@ -38,6 +38,7 @@ impl Rig {
             .cpus(setup.cpus.iter().copied())
             .idle(setup.idle)
             .activations_max(setup.grains + STAGES_MAX)
+            .call_timeout(PATIENCE)
             .kind(R::hosted())
             .kind(board.kind())
             .start()
@@ -144,14 +145,19 @@ impl Rig {
 pub(crate) async fn tell_each<R: Target>(grains: &[R], window: usize) -> anyhow::Result<()> {
     for window in grains.chunks(window) {
         for grain in window {
-            match grain.hit(R::Payload::numbered(0)).tell() {
-                Err(TellError::Busy) => grain.hit(R::Payload::numbered(0)).when_room().await?,
-                told => told?,
-            }
+            tell(grain, R::Payload::numbered(0)).await?;
         }
         yield_now().await;
     }
     fence(grains).await
+}
+
+/// Tells a grain, waiting for room.
+pub(crate) async fn tell<R: Target>(grain: &R, payload: R::Payload) -> anyhow::Result<()> {
+    match grain.hit(payload).tell() {
+        Err(TellError::Busy) => Ok(grain.hit(payload).timeout(PATIENCE).when_room().await?),
+        told => Ok(told?),
+    }
 }
 
 /// Comes back when every message that was told before has been handled, if all the grains live on
@@ -164,6 +170,10 @@ pub(crate) async fn fence<R: Target>(grains: &[R]) -> anyhow::Result<()> {
         .context("the last message got no answer")?;
     Ok(())
 }
+
+/// How long a call waits for its reply and a tell for room. Long, because a machine that was
+/// stopped for a while has lost nothing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tells between two turns of the shard while grains are activated.
 const WINDOW: usize = 512;

@@ -2,14 +2,19 @@
 
 mod activate;
 mod call;
+mod call_many;
+mod crowd;
 mod ingest;
+mod mixed;
 mod tell;
 
 use serde::Serialize;
 
 use self::activate::Activate;
 use self::call::Call;
+use self::call_many::CallMany;
 use self::ingest::Ingest;
+use self::mixed::Mixed;
 use self::tell::Tell;
 use crate::grains::{Target, WithTarget, with_payload_of};
 use crate::scenario::Scenario;
@@ -23,19 +28,23 @@ pub(crate) enum Workload {
     LocalCall,
     LaneTell,
     LaneCall,
+    LaneCallMany,
     Ingest,
     Activate,
+    Mixed,
 }
 
 impl Workload {
     /// All, in the order in which they are run.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::LocalTell,
         Self::LocalCall,
         Self::LaneTell,
         Self::LaneCall,
+        Self::LaneCallMany,
         Self::Ingest,
         Self::Activate,
+        Self::Mixed,
     ];
 
     /// Its name.
@@ -45,8 +54,10 @@ impl Workload {
             Self::LocalCall => "local-call",
             Self::LaneTell => "lane-tell",
             Self::LaneCall => "lane-call",
+            Self::LaneCallMany => "lane-call-many",
             Self::Ingest => "ingest",
             Self::Activate => "activate",
+            Self::Mixed => "mixed",
         }
     }
 
@@ -57,8 +68,14 @@ impl Workload {
             Self::LocalCall => "one grain calls grains on its own shard, one call at a time",
             Self::LaneTell => "one grain tells grains on another shard",
             Self::LaneCall => "one grain calls grains on another shard, one call at a time",
+            Self::LaneCallMany => {
+                "many grains call grains on another shard, each one call at a time"
+            }
             Self::Ingest => "a plain thread tells grains",
             Self::Activate => "one message each to grains that do not exist yet",
+            Self::Mixed => {
+                "tells and calls, near and far, at a rate; latency from when a call was due"
+            }
         }
     }
 
@@ -66,10 +83,10 @@ impl Workload {
     pub(crate) fn limit(self) -> &'static str {
         match self {
             Self::LocalTell => "a ring within the thread, one look-up and one call per message",
-            Self::LaneTell | Self::Ingest => {
+            Self::LaneTell | Self::LaneCallMany | Self::Ingest => {
                 "a ring between the threads, one look-up and one call per message"
             }
-            Self::LocalCall => "ping-pong between two CPUs over two rings",
+            Self::LocalCall | Self::Mixed => "ping-pong between two CPUs over two rings",
             Self::LaneCall => "ping-pong over two rings; with --idle park, over two eventfds",
             Self::Activate => "inserting the same states into a hash map",
         }
@@ -92,13 +109,15 @@ impl Workload {
     pub(crate) fn default_window(self) -> Option<usize> {
         match self {
             Self::LocalTell | Self::LaneTell | Self::Activate => Some(tell::WINDOW),
+            Self::LaneCallMany => Some(call_many::WINDOW),
+            Self::Mixed => Some(mixed::WINDOW),
             Self::LocalCall | Self::LaneCall | Self::Ingest => None,
         }
     }
 
     /// Whether messages are sent at a rate.
     pub(crate) fn has_rate(self) -> bool {
-        false
+        self == Self::Mixed
     }
 
     /// Sets it up.
@@ -126,8 +145,10 @@ impl WithTarget for Open<'_> {
             Workload::LocalCall => Box::new(Call::<R>::local(settings)?),
             Workload::LaneTell => Box::new(Tell::<R>::lane(settings)?),
             Workload::LaneCall => Box::new(Call::<R>::lane(settings)?),
+            Workload::LaneCallMany => Box::new(CallMany::<R>::start(settings)?),
             Workload::Ingest => Box::new(Ingest::<R>::start(settings)?),
             Workload::Activate => Box::new(Activate::<R>::new(settings)),
+            Workload::Mixed => Box::new(Mixed::<R>::start(settings)?),
         })
     }
 }

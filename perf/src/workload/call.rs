@@ -23,7 +23,7 @@ impl<R: Target> Call<R> {
     /// To grains on the other shard.
     pub(super) fn lane(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            pair: Pair::start(settings, 1)?,
+            pair: Pair::start(settings, &[1])?,
             sleeps: settings.idle == Idle::Park,
         })
     }
@@ -32,7 +32,7 @@ impl<R: Target> Call<R> {
     /// that stays should not cost more than one that crosses.
     pub(super) fn local(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            pair: Pair::start(settings, 0)?,
+            pair: Pair::start(settings, &[0])?,
             sleeps: false,
         })
     }

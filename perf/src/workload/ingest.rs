@@ -8,7 +8,7 @@ use teff::TellError;
 use crate::grains::{Payload as _, Target};
 use crate::place::{Driver, Place as _, PlainThread};
 use crate::raw::{self, Ring};
-use crate::rig::{Rig, Setup};
+use crate::rig::{PATIENCE, Rig, Setup};
 use crate::sample::{Meter, Sample};
 use crate::scenario::Scenario;
 use crate::settings::Settings;
@@ -82,7 +82,9 @@ fn tells<R: Target>(targets: &[R], first: u64, time: Duration) -> anyhow::Result
             let (target, payload) = (&targets[at], R::Payload::numbered(number));
             match target.hit(payload).tell() {
                 Ok(()) => {}
-                Err(TellError::Busy) => target.hit(payload).when_room().wait()?,
+                Err(TellError::Busy) => {
+                    target.hit(payload).timeout(PATIENCE).when_room().wait()?;
+                }
                 Err(error) => return Err(error.into()),
             }
             number += 1;

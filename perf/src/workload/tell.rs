@@ -9,7 +9,7 @@ use teff::TellError;
 use crate::grains::{Payload as _, Target};
 use crate::pair::Pair;
 use crate::raw::{LocalRing, Ring};
-use crate::rig::fence;
+use crate::rig::{PATIENCE, fence};
 use crate::sample::{Meter, Sample};
 use crate::scenario::Scenario;
 use crate::settings::Settings;
@@ -31,7 +31,7 @@ impl<R: Target> Tell<R> {
     /// To grains on the other shard.
     pub(super) fn lane(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            pair: Pair::start(settings, 1)?,
+            pair: Pair::start(settings, &[1])?,
             limit: Limit::Lane(Ring::new(settings.grains)),
             window: settings.window.unwrap_or(WINDOW),
         })
@@ -40,7 +40,7 @@ impl<R: Target> Tell<R> {
     /// To grains on the driver's own shard.
     pub(super) fn local(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            pair: Pair::start(settings, 0)?,
+            pair: Pair::start(settings, &[0])?,
             limit: Limit::Local(LocalRing::new(settings.grains)),
             window: settings.window.unwrap_or(WINDOW),
         })
@@ -105,7 +105,9 @@ impl<R: Target> Tells<R> {
                     let (target, payload) = (&targets[at], R::Payload::numbered(number));
                     match target.hit(payload).tell() {
                         Ok(()) => {}
-                        Err(TellError::Busy) => target.hit(payload).when_room().await?,
+                        Err(TellError::Busy) => {
+                            target.hit(payload).timeout(PATIENCE).when_room().await?;
+                        }
                         Err(error) => return Err(error.into()),
                     }
                     number += 1;
