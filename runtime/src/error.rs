@@ -88,6 +88,12 @@ pub enum ConfigError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The environment names a reactor that there is not.
+    #[error("TEFF_REACTOR is {given:?}, it may be epoll or io_uring")]
+    Reactor {
+        /// What it says.
+        given: String,
+    },
     /// The members contradict each other.
     #[error(transparent)]
     View(#[from] ViewError),

@@ -61,12 +61,13 @@ mod overload;
 mod envelope;
 mod status;
 mod idle;
-mod shared;
 mod driver;
+mod shared;
 mod shard;
 mod node;
 
 pub use counters::{Counters, KindCounters};
+pub use driver::Reactor;
 pub use error::{ConfigError, Error, RegisterError, ShutdownError, StartError};
 pub use idle::IdleStrategy;
 pub use node::{Builder, Node};

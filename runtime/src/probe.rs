@@ -6,6 +6,8 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::driver::Reactor;
+
 /// Something that keeps shards from running on this machine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,14 +48,14 @@ pub enum Obstacle {
 }
 
 /// Looks for everything that would keep `shards` shards from running here.
-pub(crate) fn obstacles(shards: u16) -> Vec<Obstacle> {
-    let memory = getrlimit(Resource::Memlock).current;
+pub(crate) fn obstacles(shards: u16, reactor: Reactor) -> Vec<Obstacle> {
     let files = getrlimit(Resource::Nofile).current;
-    let mut obstacles: Vec<_> = [locked_memory(memory), open_files(files, shards)]
-        .into_iter()
-        .flatten()
-        .collect();
-    obstacles.extend(io_uring());
+    let mut obstacles = Vec::from_iter(open_files(files, shards));
+    if reactor == Reactor::IoUring {
+        let memory = getrlimit(Resource::Memlock).current;
+        obstacles.extend(locked_memory(memory));
+        obstacles.extend(io_uring());
+    }
     obstacles
 }
 

@@ -19,6 +19,7 @@ use teff_wire::{NodeId, ShardId};
 
 use crate::congestion::Congestion;
 use crate::counters::ShardCounters;
+use crate::driver::Reactor;
 use crate::envelope::Outside;
 use crate::idle::IdleStrategy;
 use crate::overload::Policies;
@@ -55,6 +56,7 @@ pub(crate) struct Limits {
     pub dial_queue: usize,
     pub message_bytes_max: usize,
     pub idle: IdleStrategy,
+    pub reactor: Reactor,
 }
 
 /// A shard as other threads see it.

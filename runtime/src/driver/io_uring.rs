@@ -26,7 +26,7 @@ use glommio::io::BufferedFile;
 use glommio::net::UdpSocket;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Readable, Sources};
 use crate::panics::text_of;
 
 /// A shard's glommio executor, seen from inside.
@@ -41,23 +41,6 @@ pub(crate) struct IoUring {
 }
 
 type Wait = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What a driver wakes up for.
-pub(crate) struct Sources {
-    /// The eventfd that the doorbell writes to. Blocking, or the kernel would not wait on it.
-    pub bell: OwnedFd,
-    /// The shard's socket, if the node has a network.
-    pub socket: Option<Readable>,
-}
-
-/// A socket to wake up for.
-pub(crate) struct Readable {
-    /// A descriptor of its own.
-    pub socket: StdUdpSocket,
-    /// What to send to the socket's own address so that this very socket receives it, and ignores
-    /// it.
-    pub poke: Vec<u8>,
-}
 
 impl IoUring {
     /// Makes an executor on this thread, pinned to `cpu`, and runs `f` on it to its end.

@@ -7,6 +7,7 @@ use teff_core::view::Member;
 use teff_transport::{CipherSuite, Identity, Listener};
 use teff_wire::{NodeId, Version};
 
+use crate::driver::Reactor;
 use crate::error::StartError;
 use crate::idle::IdleStrategy;
 use crate::node::spec::Source;
@@ -23,6 +24,7 @@ pub struct Builder {
     pub(super) shards: Option<usize>,
     pub(super) cpus: Option<Vec<usize>>,
     pub(super) limits: Limits,
+    pub(super) reactor: Option<Reactor>,
     /// Setters that have no meaning in this mode.
     pub(super) misplaced: Vec<&'static str>,
 }
@@ -59,6 +61,7 @@ impl Builder {
             shards: None,
             cpus: None,
             limits: DEFAULTS,
+            reactor: None,
             misplaced: Vec::new(),
         }
     }
@@ -153,6 +156,13 @@ impl Builder {
         self
     }
 
+    /// What the shards sleep in. Default [`Reactor::Epoll`]; where the program does not say, the
+    /// environment variable `TEFF_REACTOR` may: `epoll` or `io_uring`.
+    pub fn reactor(mut self, reactor: Reactor) -> Self {
+        self.reactor = Some(reactor);
+        self
+    }
+
     /// Claims another protocol version, to test that peers refuse it.
     #[doc(hidden)]
     pub fn protocol_version(self, major: u16, minor: u16) -> Self {
@@ -169,7 +179,7 @@ impl Builder {
     /// the first thing that failed.
     pub fn start(self) -> Result<Node, StartError> {
         let plan = plan::plan(self)?;
-        let obstacles = probe::obstacles(plan.cpus.len() as u16);
+        let obstacles = probe::obstacles(plan.cpus.len() as u16, plan.limits.reactor);
         if !obstacles.is_empty() {
             return Err(StartError::Machine(obstacles));
         }
@@ -209,4 +219,5 @@ pub(super) const DEFAULTS: Limits = Limits {
     dial_queue: 4096,
     message_bytes_max: 16 << 20,
     idle: IdleStrategy::Spin(Duration::from_micros(50)),
+    reactor: Reactor::Epoll,
 };

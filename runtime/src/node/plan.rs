@@ -8,6 +8,7 @@ use teff_core::view::{Member, View};
 use teff_transport::{CipherSuite, ClusterName, Identity, Limits as LinkLimits, Listener};
 use teff_wire::{Epoch, Key, NodeId, Version};
 
+use crate::driver::Reactor;
 use crate::error::{ConfigError, StartError};
 use crate::idle::IdleStrategy;
 use crate::node::builder::{Builder, DEFAULTS, Listen, Mode, Static};
@@ -44,9 +45,14 @@ pub(super) fn plan(builder: Builder) -> Result<Plan, StartError> {
         kinds,
         shards,
         cpus,
-        limits,
+        mut limits,
+        reactor,
         ..
     } = builder;
+    match reactor.map_or_else(reactor_of_environment, Ok) {
+        Ok(reactor) => limits.reactor = reactor,
+        Err(error) => problems.push(error),
+    }
     let (mode, shards) = match mode {
         Mode::Spec { source, node } => match spec::load(source, node) {
             Ok((Some(cluster), _)) => (Some(Box::new(cluster)), shards),
@@ -322,6 +328,21 @@ fn with_address(cluster: &Static, map: impl Fn(SocketAddr) -> SocketAddr) -> Vec
     }
     members
 }
+
+fn reactor_of_environment() -> Result<Reactor, ConfigError> {
+    let Some(given) = std::env::var_os(REACTOR) else {
+        return Ok(Reactor::default());
+    };
+    match given.to_str() {
+        Some("epoll") => Ok(Reactor::Epoll),
+        Some("io_uring") => Ok(Reactor::IoUring),
+        _ => Err(ConfigError::Reactor {
+            given: given.to_string_lossy().into_owned(),
+        }),
+    }
+}
+
+const REACTOR: &str = "TEFF_REACTOR";
 
 fn shard_count(given: Option<usize>) -> u16 {
     let count = given.unwrap_or_else(cpu::default_shards);

@@ -17,7 +17,7 @@ use teff_lane::{Doorbell, Receiver, lane};
 use teff_transport::{Endpoint, LocalNode, Settings, Socket, shard_of};
 use teff_wire::{Incarnation, NodeId, ShardId};
 
-use crate::driver::{IoUring, Readable, Sources};
+use crate::driver::{Driver, Epoll, IoUring, Reactor, Readable, Sources};
 use crate::envelope::Envelope;
 use crate::error::{ConfigError, StartError};
 use crate::idle::Idler;
@@ -292,15 +292,20 @@ fn run(cradle: Cradle) {
         links,
         kinds: hosted,
     };
-    let running = ready.clone();
     let idler = Idler::new(node.limits.idle, crowded);
-    let ended = IoUring::run(cpu, Sources { bell, socket }, move |driver| {
-        // Whoever waits for it is gone only if another shard has failed, and will say so.
-        drop(running.send((id, Ok(()))));
-        Shard::enter(node, parts, move |shard| {
-            EventLoop::new(shard, driver, idler, incoming).run()
-        })
-    });
+    let reactor = node.limits.reactor;
+    let life = Life {
+        node,
+        parts,
+        idler,
+        incoming,
+        ready: ready.clone(),
+    };
+    let sources = Sources { bell, socket };
+    let ended = match reactor {
+        Reactor::Epoll => Epoll::run(cpu, sources, |driver| life.live(driver)),
+        Reactor::IoUring => IoUring::run(cpu, sources, |driver| life.live(driver)),
+    };
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => {
@@ -312,6 +317,33 @@ fn run(cradle: Cradle) {
             std::process::abort();
         }
         Err(cause) => drop(ready.send((id, Err(cause)))),
+    }
+}
+
+/// What a shard has once everything is made and only the driver is missing.
+struct Life {
+    node: Arc<NodeShared>,
+    parts: Parts,
+    idler: Idler,
+    incoming: Vec<Receiver<Envelope>>,
+    ready: mpsc::Sender<(ShardId, io::Result<()>)>,
+}
+
+impl Life {
+    async fn live<D: Driver>(self, driver: D) {
+        let Self {
+            node,
+            parts,
+            idler,
+            incoming,
+            ready,
+        } = self;
+        // Whoever waits for it is gone only if another shard has failed, and will say so.
+        drop(ready.send((parts.id, Ok(()))));
+        Shard::enter(node, parts, move |shard| {
+            EventLoop::new(shard, driver, idler, incoming).run()
+        })
+        .await;
     }
 }
 
