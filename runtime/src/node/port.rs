@@ -39,16 +39,16 @@ impl NodePort {
             let kind = message.target.contract.name;
             return Err(TellError::Unplaced { kind }.into());
         };
-        if is_there && self.is_congested(shard, message.target) {
+        // Apart, so that each is made in its slot.
+        let sent = if !is_there {
+            outside::send(&self.0, shard, || errand(message, None))
+        } else if self.is_congested(shard, message.target) {
             return Err(Declined::NoRoom);
-        }
-        let sent = outside::send(&self.0, shard, || {
-            if is_there {
+        } else {
+            outside::send(&self.0, shard, || {
                 Outside::Letter(Letter::new(message, None, Micros::NEVER))
-            } else {
-                errand(message, None)
-            }
-        });
+            })
+        };
         sent.map_err(|refused| match refused {
             Refused::Full => Declined::NoRoom,
             Refused::Stopped => TellError::ShuttingDown.into(),
