@@ -12,6 +12,7 @@
 //! | `egress` | sends letters and replies here, into a lane, or over a link |
 //! | `calls` | the calls that this shard waits for |
 //! | `links` | which link leads to which shard of which node |
+//! | `ending` | what happens to what is left |
 //! | `event_loop` | the order of all that, with bounds |
 
 pub(crate) mod catalog;
@@ -26,6 +27,7 @@ mod calls;
 pub(crate) mod egress;
 mod turn;
 mod ingress;
+mod ending;
 pub(crate) mod event_loop;
 
 use std::cell::{Cell, RefCell};

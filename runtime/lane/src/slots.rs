@@ -334,7 +334,7 @@ mod tests {
         let value = Arc::new(());
         let (mut writer, mut reader) = halves(Capacity::at_least(4));
         for _ in 0..values {
-            writer.write(Arc::clone(&value));
+            writer.write_with(|| Arc::clone(&value));
         }
         writer.publish();
         reader.refresh();
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn values_written_but_not_published_are_dropped() {
         let (value, mut writer, reader) = filled(1);
-        writer.write(Arc::clone(&value));
+        writer.write_with(|| Arc::clone(&value));
         drop(reader);
         drop(writer);
         assert_eq!(Arc::strong_count(&value), 1);
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_that_was_not_looked_up() {
         let (value, mut writer, mut reader) = filled(1);
-        writer.write(value);
+        writer.write_with(|| value);
         assert!(reader.take().is_some());
         assert!(reader.take().is_none(), "not published");
         writer.publish();
@@ -381,7 +381,7 @@ mod tests {
     #[should_panic(expected = "without room")]
     fn a_value_without_room_is_not_written() {
         let (value, mut writer, _reader) = filled(4);
-        writer.write(value);
+        writer.write_with(|| value);
     }
 
     #[test]
@@ -390,6 +390,6 @@ mod tests {
         let (value, mut writer, mut reader) = filled(4);
         assert!(reader.take().is_some());
         writer.refresh();
-        writer.write(value);
+        writer.write_with(|| value);
     }
 }

@@ -45,7 +45,7 @@ struct Cradle {
     bell: OwnedFd,
     network: Option<(Arc<Settings>, Socket)>,
     /// Told once: that the shard runs, or why it does not.
-    ready: mpsc::Sender<(ShardId, io::Result<()>)>,
+    ready: mpsc::Sender<Told>,
 }
 
 /// Starts every shard and waits until all of them run.
@@ -113,16 +113,27 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
     );
     let threads = spawn(cradles.collect(), &node)?;
     drop(ready);
+    match await_shards(count, &readies) {
+        Ok(()) => Ok(Node::new(node, address, &kinds, threads)),
+        Err(error) => Err(abandon(&node, threads, error)),
+    }
+}
+
+/// Waits until every shard runs.
+fn await_shards(count: usize, readies: &mpsc::Receiver<Told>) -> Result<(), StartError> {
     for _ in 0..count {
         let told = readies
             .recv()
             .unwrap_or((ShardId(0), Err(io::ErrorKind::BrokenPipe.into())));
         if let (shard, Err(cause)) = told {
-            return Err(abandon(&node, threads, failed(shard.0.into(), cause)));
+            return Err(failed(shard.0.into(), cause));
         }
     }
-    Ok(Node::new(node, address, &kinds, threads))
+    Ok(())
 }
+
+/// Which shard runs, or why it does not.
+type Told = (ShardId, io::Result<()>);
 
 fn spawn(cradles: Vec<Cradle>, node: &NodeShared) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut threads = Vec::with_capacity(cradles.len());
@@ -326,7 +337,7 @@ struct Life {
     parts: Parts,
     idler: Idler,
     incoming: Vec<Receiver<Envelope>>,
-    ready: mpsc::Sender<(ShardId, io::Result<()>)>,
+    ready: mpsc::Sender<Told>,
 }
 
 impl Life {
