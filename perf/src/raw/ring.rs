@@ -178,7 +178,7 @@ impl<P: Payload> Sink<P> {
 
     fn take_batch(&mut self) -> usize {
         let Self { lane, states } = self;
-        lane.drain(BATCH, |slot| {
+        lane.drain_in_place(BATCH, |slot| {
             let state = states
                 .get_mut(&slot.hash)
                 .expect("every hash has its state");
