@@ -39,7 +39,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use teff_contract::{Host, Port};
+use teff_contract::{Contract, Host, Port};
 use teff_core::call_table::CallTable;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
@@ -85,6 +85,8 @@ pub(crate) struct Shard {
     room: RefCell<Vec<Waker>>,
     /// The handler that is being polled: what its waker points to, and the place it waits in.
     polling: Cell<(*const (), u32)>,
+    /// The kind that was sent last, and how often since its counter was written.
+    sent: Cell<Option<(&'static Contract, u64)>>,
     /// Whether the loop has ended: what destructors still send is refused.
     stopping: Cell<bool>,
 }
@@ -157,6 +159,7 @@ impl Shard {
             links: RefCell::new(parts.links),
             room: RefCell::default(),
             polling: Cell::new(NOBODY),
+            sent: Cell::new(None),
             stopping: Cell::new(false),
             node,
         });

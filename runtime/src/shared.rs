@@ -29,6 +29,8 @@ use crate::shard::wakers::Token;
 pub(crate) struct NodeShared {
     pub id: NodeId,
     pub view: Arc<View>,
+    /// The epoch of that view, where every message finds it.
+    pub epoch: u32,
     pub placement_key: PlacementKey,
     pub limits: Limits,
     pub shards: Vec<ShardShared>,

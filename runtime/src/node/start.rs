@@ -77,6 +77,7 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         .unzip();
     let node = Arc::new(NodeShared {
         id,
+        epoch: view.epoch().0,
         view: Arc::new(view),
         placement_key,
         limits,

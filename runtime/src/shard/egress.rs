@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use teff_contract::{Declined, Outgoing, Payload, Refusal, Target, TellError};
+use teff_contract::{Contract, Declined, Outgoing, Payload, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
@@ -106,10 +106,31 @@ impl Shard {
         } else {
             self.send_by_link(owner, message, call, deadline)?;
         }
-        self.kinds
-            .borrow_mut()
-            .count_sent(contract, self.counters());
+        self.count_sent(contract);
         Ok(())
+    }
+
+    /// Counts a message that was sent. Nearly always it is of the kind that was sent last.
+    #[inline]
+    pub(crate) fn count_sent(&self, contract: &'static Contract) {
+        match self.sent.get() {
+            Some((last, count)) if std::ptr::eq(last, contract) => {
+                self.sent.set(Some((last, count + 1)));
+            }
+            _ => {
+                self.settle_sent();
+                self.sent.set(Some((contract, 1)));
+            }
+        }
+    }
+
+    /// Lets others see what was counted since the last time.
+    pub(crate) fn settle_sent(&self) {
+        if let Some((contract, count)) = self.sent.take() {
+            let mut kinds = self.kinds.borrow_mut();
+            let cell = kinds.cell(contract.kind, contract.name, self.counters());
+            cell.sent.add(count);
+        }
     }
 
     fn send_inside(
@@ -333,9 +354,7 @@ impl Shard {
 
     /// Counts a message that its sender sheds: sent, and dropped at once.
     pub(crate) fn shed(&self, target: &Target) {
-        let mut kinds = self.kinds.borrow_mut();
-        kinds.count_sent(target.contract, self.counters());
-        drop(kinds);
+        self.count_sent(target.contract);
         self.drop_for(target, Reason::Shed);
     }
 }
@@ -366,9 +385,10 @@ impl Letter {
 
 impl crate::shared::NodeShared {
     /// Where a grain lives, as the reference remembers it from this view, or as the view says.
+    #[inline]
     pub(crate) fn owner_of(&self, target: &Target) -> Option<Owner> {
         let way = target.way.get();
-        if way != 0 && (way >> 32) as u32 == self.view.epoch().0 {
+        if way != 0 && (way >> 32) as u32 == self.epoch {
             return Some(Owner {
                 node: NodeId((way >> 16) as u16),
                 shard: ShardId(way as u16),
@@ -384,7 +404,7 @@ impl crate::shared::NodeShared {
             .place(target.contract.kind, GrainHash(target.hash))?;
         let Owner { node, shard } = owner;
         let place = u64::from(node.0) << 16 | u64::from(shard.0);
-        target.way.set(u64::from(self.view.epoch().0) << 32 | place);
+        target.way.set(u64::from(self.epoch) << 32 | place);
         Some(owner)
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn finish(
     outside: Vec<OutsideLane>,
 ) {
     shard.stopping.set(true);
+    shard.settle_sent();
     shard.flush_lanes();
     await_others(shard);
     for mut lane in lanes {

@@ -193,6 +193,7 @@ impl<D: Driver> EventLoop<D> {
     }
 
     fn report(&mut self) {
+        self.shard.settle_sent();
         self.turns += 1;
         // Only a shutdown wants to know.
         let asked = !self.shard.node.accepting.load(Ordering::Relaxed);

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use teff_contract::{Declined, Outgoing, Refusal, Target, TellError};
+use teff_contract::{Declined, Outgoing, Refusal, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
@@ -217,7 +217,7 @@ impl Grains {
             Some(waiting) if is_here => match self.shard.enter_outside(&message, waiting) {
                 Ok((call, deadline)) => {
                     let letter = self.shard.letter(&mut message, Some(call), deadline);
-                    self.shard.count_sent(target);
+                    self.shard.count_sent(target.contract);
                     self.deliver_owned(letter);
                     return None;
                 }
@@ -229,7 +229,7 @@ impl Grains {
                 Err(Declined::NoRoom) => {}
                 Err(Declined::Because(error)) => {
                     // It was accepted from the thread: it counts as sent, and as lost.
-                    self.shard.count_sent(target);
+                    self.shard.count_sent(target.contract);
                     self.shard.drop_for(target, status::reason_of(&error));
                     drop_quietly(errand);
                     return None;
@@ -321,11 +321,6 @@ fn deliver_outside(call: OutsideCall, refusal: Refusal) {
 }
 
 impl Shard {
-    fn count_sent(&self, target: &Target) {
-        let mut kinds = self.kinds.borrow_mut();
-        kinds.count_sent(target.contract, self.counters());
-    }
-
     fn take_reply(&self, link: LinkId, header: &Header, payload: Block) {
         let peer = self
             .links

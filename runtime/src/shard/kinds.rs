@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use teff_contract::{Contract, Kind};
+use teff_contract::Kind;
 use teff_wire::{KindId, KindOffer};
 
 use crate::counters::{KindCell, ShardCounters};
@@ -79,15 +79,6 @@ impl Kinds {
     pub(crate) fn count_sent_to(&mut self, kind: KindId) {
         if self.last.0 != kind {
             self.last = (kind, self.cell_or_unknown(kind));
-        }
-        self.last.1.sent.add(1);
-    }
-
-    /// Counts a message that was sent. Nearly always it is of the kind that was sent last.
-    pub(crate) fn count_sent(&mut self, contract: &Contract, counters: &ShardCounters) {
-        if self.last.0 != contract.kind {
-            let cell = self.cell(contract.kind, contract.name, counters);
-            self.last = (contract.kind, Arc::clone(cell));
         }
         self.last.1.sent.add(1);
     }

@@ -407,5 +407,5 @@ const AWAKE: &str = "a handler runs only where there is an activation";
 /// Letters of one mailbox that run before others get their turn.
 const MAILBOX_BATCH: usize = 64;
 
-/// So many entries fill the second-level cache.
+/// So many entries fill the second-level cache, with their grains and their part of the index.
 const LARGE: usize = 8192;
