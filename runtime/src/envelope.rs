@@ -113,6 +113,7 @@ pub(crate) struct OutsideCall {
 }
 
 impl Letter {
+    #[inline]
     pub(crate) fn reply_to(&self) -> ReplyTo {
         match &self.content {
             Content::Value { reply, .. } => reply.map_or(ReplyTo::Nobody, ReplyTo::Call),
@@ -121,6 +122,7 @@ impl Letter {
     }
 
     /// Drops arguments that nobody took, whose destructor may panic.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         if let Content::Value { payload, .. } = &mut self.content
             && !payload.is_inert()

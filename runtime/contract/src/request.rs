@@ -27,10 +27,10 @@ use crate::reference::GrainRef;
 pub struct Request<'a, A, R> {
     grain: &'a GrainRef,
     method: MethodId,
-    arguments: A,
+    payload: Payload,
     timeout: Option<Duration>,
     overload: Option<Overload>,
-    reply: PhantomData<fn() -> R>,
+    types: PhantomData<fn(A) -> R>,
 }
 
 /// A call in progress. Dropping it gives up on the reply; the handler may run all the same.
@@ -71,14 +71,15 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 impl<'a, A: Message, R: Message> Request<'a, A, R> {
     /// Called by generated stubs.
     #[doc(hidden)]
+    #[inline]
     pub fn new(grain: &'a GrainRef, method: MethodId, arguments: A) -> Self {
         Self {
             grain,
             method,
-            arguments,
+            payload: Payload::new(arguments),
             timeout: None,
             overload: None,
-            reply: PhantomData,
+            types: PhantomData,
         }
     }
 
@@ -103,28 +104,18 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
     /// # Errors
     ///
     /// [`TellError`] when it was not accepted. `Ok` means accepted, not handled.
-    pub fn tell(self) -> Result<(), TellError> {
+    pub fn tell(mut self) -> Result<(), TellError> {
         let port = self.grain.port();
-        let (mut payload, overload) = (Payload::new(self.arguments), self.overload);
-        let target = self.grain.target()?;
         let told = port.tell(&mut Outgoing {
-            target,
+            target: self.grain.target()?,
             method: self.method,
-            payload: &mut payload,
+            payload: &mut self.payload,
             patient: false,
         });
         match told {
             Ok(()) => Ok(()),
             Err(Declined::Because(error)) => Err(*error),
-            Err(Declined::NoRoom) => Unsent {
-                target,
-                method: self.method,
-                payload,
-                timeout: self.timeout,
-                overload,
-                deadline: None,
-            }
-            .tell_without_room(port),
+            Err(Declined::NoRoom) => self.into_unsent()?.tell_without_room(port),
         }
     }
 
@@ -169,7 +160,7 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
         Ok(Unsent {
             target: self.grain.target()?,
             method: self.method,
-            payload: Payload::new(self.arguments),
+            payload: self.payload,
             timeout: self.timeout,
             overload: self.overload,
             deadline: None,

@@ -221,6 +221,7 @@ impl Shard {
     }
 
     /// Counts a letter that its handler has handled, and hands on the reply.
+    #[inline]
     pub(crate) fn answer_handled(&self, cell: &KindCell, reply_to: ReplyTo, reply: &mut Payload) {
         cell.handled.add(1);
         match reply_to {

@@ -56,6 +56,7 @@ impl Grains {
     /// Gives a letter to its grain, which is activated if need be. When the grain cannot take it
     /// now, says so with the grain's place: [`keep`](Self::keep) it there.
     #[must_use = "a letter that did not run must be kept"]
+    #[inline]
     pub(crate) fn deliver(&mut self, letter: &mut Letter) -> Option<u32> {
         let found = self.catalog.find(letter.hash, letter.kind, &letter.key);
         let slot = match found.map_or_else(|| self.activate(letter), Ok) {
@@ -163,6 +164,7 @@ impl Grains {
     }
 
     /// Runs the handler that a letter asks for. The grain is at rest.
+    #[inline]
     fn begin(&mut self, slot: u32, letter: &mut Letter) {
         let entry = self.catalog.entry_mut(slot);
         let cell = &*self.kinds[entry.kind as usize];
