@@ -103,6 +103,11 @@ impl Idler {
         }
     }
 
+    /// Whether it ever polls.
+    pub(crate) fn may_poll(&self) -> bool {
+        self.strategy != IdleStrategy::Park
+    }
+
     /// Whether time matters to [`handle_work`](Self::handle_work) now.
     pub(crate) fn was_idle(&self) -> bool {
         self.since.is_some()

@@ -41,13 +41,21 @@
 //!
 //! # What differs from the design, and why
 //!
-//! * `Driver` has two methods, sleep and yield. Timers and tasks are the shard's own, because a
+//! * `Driver` has three methods: sleep, yield and end. Timers and tasks are the shard's own, because a
 //!   timer of the reactor would need a task of the reactor, whose wakers must not be had.
 //! * `driver/io_uring.rs` has one unsafe block: glommio takes an eventfd in no safe way.
 //! * A thread outside has a lane to each shard that it sends to, not one into the node: a message
 //!   then crosses one lane, not two, and one slow shard does not hold up the others.
-//! * Handlers that are `async` are boxed once per call; plain `fn` handlers allocate nothing.
-//! * The lane slot carries the message inline up to 64 bytes, but is larger than two cache lines.
+//! * The default reactor is `poll(2)` on two descriptors (`driver/epoll.rs`) and not glommio: a
+//!   parked shard answers in 11 us with it and in 25 us with glommio, whose wake-up allocates
+//!   besides. [`Reactor::IoUring`] selects glommio; shards use nothing of it but its sleep.
+//! * A payload and the futures of handlers have unsafe code of their own in `teff-contract`
+//!   (`payload/inline.rs`, `handler.rs`): a lane slot is two cache lines instead of three, and an
+//!   `async` handler costs no allocation.
+//! * The catalog's index is an own table of 64-bit buckets, because hashbrown does not say where a
+//!   bucket is, which prefetching must know.
+//! * A deadline of a call of a second or more may be up to 4 ms early: reading the exact clock for
+//!   each call takes a tenth of the call.
 //!
 //! Modules are listed bottom-up: a module uses only modules above it.
 #![deny(unsafe_code)]

@@ -97,12 +97,16 @@ impl<D: Driver> EventLoop<D> {
     /// at, because a look at everything takes as long as some messages.
     fn turn(&mut self) -> bool {
         let mut inner = 0;
-        for round in 0..IDLE_ROUNDS {
+        // Who does not poll looks once.
+        let mut looks = if self.idler.may_poll() { IDLE_LOOKS } else { 1 };
+        loop {
             let done = self.round();
             inner += done;
-            if inner > 0 && (done == 0 || round >= ROUNDS) {
+            looks -= 1;
+            if inner >= INNER_ENOUGH || (done == 0 && (inner > 0 || looks == 0)) {
                 break;
             }
+            looks = looks.max(1);
         }
         let mut work = inner + self.take_orders();
         work += self.receive(inner == 0);
@@ -377,13 +381,13 @@ impl Shard {
 /// keep the loop from its lanes and its socket for more than some 100 us.
 const QUEUE_BATCH: usize = 1024;
 
-/// Rounds of inner messages per turn.
-const ROUNDS: usize = 8;
+/// Inner messages after which everything else gets its look, which then costs little beside them.
+const INNER_ENOUGH: usize = 64;
 
 /// Looks for inner messages per idle turn: together about as long as a look at everything else.
 /// Also what keeps the shard from asking a thread outside for each of its messages as it is made,
 /// which would slow that thread down several times.
-const IDLE_ROUNDS: usize = 64;
+const IDLE_LOOKS: usize = 64;
 
 /// Idle turns between two looks at the clock: together about a microsecond.
 const IDLE_TURNS_PER_LOOK: u64 = 8;

@@ -48,6 +48,8 @@ impl Kinds {
     /// Hosts a kind from here on. A later registration of the same name replaces the factory for
     /// activations to come, and comes back to be dropped.
     pub(crate) fn host(&mut self, kind: Kind, counters: &ShardCounters) -> Option<Kind> {
+        // Until now it may have counted among the unknown.
+        self.last = (KindId(0), Arc::clone(&self.unknown));
         let place = self.hosted;
         let entry = self.entry(kind.id(), kind.name(), counters);
         let replaced = entry.hosted.replace(kind);

@@ -70,13 +70,13 @@ impl Suspensions {
     }
 
     /// Occupies the place that [`next`](Self::next) gave.
-    pub(crate) fn occupy(&mut self, grain: u32, handler: Option<ReplyTo>) -> u32 {
+    pub(crate) fn occupy(&mut self, grain: u32, handler: ReplyTo) -> u32 {
         let (place, _) = self.next();
         self.vacant.pop();
         let vacated = &mut self.places[place as usize];
         vacated.occupant = Some(Suspension {
             grain,
-            handler,
+            handler: Some(handler),
             mailbox: std::mem::take(&mut vacated.spare),
             marked: false,
             queued: false,

@@ -84,11 +84,7 @@ impl Grains {
     /// Keeps a letter in the mailbox of a grain that cannot take it now.
     pub(crate) fn keep(&mut self, slot: u32, mut letter: Letter) {
         let capacity = self.shard.node.limits.mailbox_capacity;
-        let entry = self.catalog.entry_mut(slot);
-        if entry.suspension == NONE {
-            entry.suspension = self.suspensions.occupy(slot, None);
-        }
-        let place = entry.suspension;
+        let place = self.catalog.entry(slot).suspension;
         let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
         let congestion = self.shard.congestion();
         if suspension.mailbox.len() + 1 >= capacity {
@@ -210,7 +206,7 @@ impl Grains {
         let cell = &*self.kinds[entry.kind as usize];
         match ended {
             Ok(Step::Suspended) => match entry.suspension {
-                NONE => entry.suspension = self.suspensions.occupy(slot, Some(reply_to)),
+                NONE => entry.suspension = self.suspensions.occupy(slot, reply_to),
                 place => {
                     self.suspensions.get_mut(place).expect(OCCUPIED).handler = Some(reply_to);
                 }
