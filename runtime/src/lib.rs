@@ -41,8 +41,8 @@
 //!
 //! # What differs from the design, and why
 //!
-//! * `Driver` has three methods: sleep, yield and end. Timers and tasks are the shard's own, because a
-//!   timer of the reactor would need a task of the reactor, whose wakers must not be had.
+//! * `Driver` has three methods: sleep, yield and end. Timers and tasks are the shard's own,
+//!   because a timer of the reactor would need a task of the reactor, whose wakers must not be had.
 //! * `driver/io_uring.rs` has one unsafe block: glommio takes an eventfd in no safe way.
 //! * A thread outside has a lane to each shard that it sends to, not one into the node: a message
 //!   then crosses one lane, not two, and one slow shard does not hold up the others.
