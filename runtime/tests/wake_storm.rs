@@ -281,7 +281,8 @@ fn wake_storm(start: impl FnOnce(&WorkerRef)) {
             thread::spawn(move || {
                 for number in 0..250_000 {
                     // Cloned and consumed, and by reference.
-                    waker.clone().wake();
+                    let other = waker.clone();
+                    other.wake();
                     waker.wake_by_ref();
                     if number % 1000 == 0 {
                         shared.look();
