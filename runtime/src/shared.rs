@@ -157,7 +157,7 @@ impl ShardShared {
     /// Asks the shard to wake a foreign thread or task when its lanes may have room.
     pub(crate) fn wait_for_room(&self, waker: Waker) {
         // Nobody else will: the next attempt learns that the shard has ended.
-        if let Err(waker) = self.room.push(waker) {
+        if let Err(waker) = self.room.push_unless(waker, Waker::will_wake) {
             waker.wake();
         }
         self.doorbell.ring();
@@ -231,6 +231,19 @@ fn drain(lanes: &mut [Receiver<Outside>], discard: &mut impl FnMut(Outside)) {
 }
 
 impl<T> Flagged<T> {
+    /// As `push`, unless an item that is as good is there already: who is polled again and again
+    /// must not make the list longer each time.
+    fn push_unless(&self, item: T, is_same: impl Fn(&T, &T) -> bool) -> Result<(), T> {
+        {
+            let list = self.lock();
+            let mut items = list.iter().flatten();
+            if items.any(|there| is_same(there, &item)) {
+                return Ok(());
+            }
+        }
+        self.push(item)
+    }
+
     /// Hands the item back when the list is closed.
     fn push(&self, item: T) -> Result<(), T> {
         match &mut *self.lock() {

@@ -550,7 +550,6 @@ fn tells_that_wait(overload: Option<Overload>, tell: fn(&WorkerRef, u64)) {
 }
 
 #[test]
-#[ignore = "fails: a tell that waits can be dropped at a mailbox that has filled since"]
 fn tells_that_wait_one_by_one_are_all_handled() {
     tells_that_wait(None, |target, number| {
         target
@@ -562,7 +561,6 @@ fn tells_that_wait_one_by_one_are_all_handled() {
 }
 
 #[test]
-#[ignore = "fails: a tell that waits can be dropped at a mailbox that has filled since"]
 fn tells_of_a_kind_that_waits_are_all_handled() {
     tells_that_wait(Some(Overload::Wait), |target, number| {
         target.note(number).tell().unwrap();

@@ -329,7 +329,6 @@ fn a_task_that_is_woken_a_million_times_is_polled_a_few_times() {
 }
 
 #[test]
-#[ignore = "fails: each poll leaves one more waker with the shard"]
 fn futures_that_are_polled_for_room_all_the_time_take_little() {
     let _alone = alone();
     let shared = Shared::default();

@@ -21,7 +21,9 @@ pub type Outcome = Result<Reply, CallError>;
 /// grain's shard, the shard's own queue, or the grain's mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Overload {
-    /// Its sender gets `Busy` at once. What tells do unless told otherwise.
+    /// Its sender gets `Busy` at once. What tells do unless told otherwise. A mailbox that fills
+    /// while messages are on their way refuses those, too: a call learns it, a tell is counted as
+    /// `mailbox_full`.
     Refuse,
     /// It waits for room until its timeout, 5 s by default. What calls do unless told otherwise. A
     /// tell can wait only where that stops no shard: on a thread outside the shards; in a handler

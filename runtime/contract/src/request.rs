@@ -110,7 +110,7 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
             target: self.grain.target()?,
             method: self.method,
             payload: &mut self.payload,
-            patient: false,
+            patient: self.overload == Some(Overload::Wait),
         });
         match told {
             Ok(()) => Ok(()),

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use teff_contract::{Activation, Arguments, Ctx, Home, Host, Payload, Step};
+use teff_contract::{Activation, Arguments, Ctx, Home, Host, Overload, Payload, Step};
 use teff_wire::{GrainId, Status};
 
 use crate::counters::KindCell;
@@ -95,7 +95,7 @@ impl Grains {
                 congestion.mark(letter.hash);
             }
         }
-        if suspension.mailbox.len() >= capacity && !letter.patient {
+        if suspension.mailbox.len() >= capacity && !self.shard.is_patient(&letter) {
             let refused = (Status::Busy, "the grain's mailbox is full".to_owned());
             return self.shard.refuse(&mut letter, refused);
         }
@@ -371,6 +371,14 @@ impl Grains {
 }
 
 impl Shard {
+    /// Whether a letter from this node was promised room, by its sender or its kind.
+    #[cold]
+    fn is_patient(&self, letter: &Letter) -> bool {
+        letter.patient
+            || matches!(letter.content, Content::Value { .. })
+                && self.node.overload.of(letter.kind) == Some(Overload::Wait)
+    }
+
     /// Ends a letter that does not run.
     #[cold]
     pub(crate) fn refuse(&self, letter: &mut Letter, refused: Refused) {
