@@ -12,8 +12,14 @@
 //!
 //! A fence at the ringer's costs it the time until its stores have reached the other CPU, for each
 //! message that it publishes alone. Where the system has a barrier for all threads of the process
-//! (Linux: `membarrier`), the owner can run that instead when it parks: as if each ringer had had
-//! its fence just then. The ringer's is then for the compiler only.
+//! (Linux: `membarrier`), the owner can run that instead when it parks. Each ringer then has had a
+//! full fence at some point of its program, between the owner's write and the owner's look: what it
+//! wrote before that point, the owner sees; what it reads after it, the owner wrote. Its write comes
+//! before its read, so one of the two holds, wherever the point is, as long as the compiler keeps
+//! that order; hence the fence that is left to it, which is for the compiler only.
+//!
+//! What the barrier does not replace is an order that a ringer needs at every ring, and not only
+//! while somebody parks: the swap in `wake_owner` must therefore be a release of its own.
 
 use std::{fmt, sync::atomic::compiler_fence};
 
@@ -85,7 +91,8 @@ impl Doorbell {
 
     /// Lets ringers do without a fence, because the owner runs `barrier` whenever it parks. When
     /// `barrier` returns, every other thread of the process must have run a full memory fence
-    /// since it was called; a barrier that fails has to panic or abort.
+    /// since it was called; a barrier that fails has to panic or abort. Ringers and the owner must
+    /// be threads of one process, or the barrier does not reach them.
     #[must_use]
     pub fn with_barrier(mut self, barrier: impl Fn() + Send + Sync + 'static) -> Self {
         self.barrier = Some(Box::new(barrier));
@@ -99,13 +106,14 @@ impl Doorbell {
     /// Costs a fence and a read when the owner is awake, and only the read
     /// [with a barrier](Self::with_barrier).
     pub fn ring(&self) {
-        // Pairs with the fence in `park`: see the top of this file.
+        // Pairs with the fence in `park`, or stands where the barrier there may put one: see the
+        // top of this file.
         if self.barrier.is_some() {
             compiler_fence(Ordering::SeqCst);
         } else {
             fence(Ordering::SeqCst);
         }
-        // Relaxed suffices after the fence. The read spares the awake owner's line the swap.
+        // Relaxed suffices after either. The read spares the awake owner's line the swap.
         if self.parked.load(Ordering::Relaxed) {
             self.wake_owner();
         }
@@ -133,20 +141,23 @@ impl Doorbell {
 
     /// The owner's side of the fence in [`ring`](Self::ring), for whatever else a ringer looks at
     /// after ringing: who writes that, calls this, and then looks for messages, misses none of a
-    /// ringer that has not seen it.
+    /// ringer that has not seen it. The ringer has to ring between its publish and its look, also
+    /// when it knows that nobody sleeps. As expensive as a park.
     pub fn fence(&self) {
         fence(Ordering::SeqCst);
         if let Some(barrier) = &self.barrier {
             barrier();
+            // What the caller looks at next is looked at after the barrier, even if all that the
+            // compiler knows of it is a system call without a memory operand. No instruction.
+            compiler_fence(Ordering::SeqCst);
         }
     }
 
     /// Tells ringers that the owner is awake again, for whatever reason. The owner then sees
     /// everything that was published before the ring that woke it.
     pub fn awake(&self) {
-        // Acquire pairs with the fence in `ring` and the swap in `wake_owner` after it, in case the
-        // owner's way of sleeping orders nothing by itself. What this swap misses, the fence of the
-        // next `park` catches.
+        // Acquire pairs with the swap in `wake_owner`, in case the owner's way of sleeping orders
+        // nothing by itself. What this swap misses, the fence of the next `park` catches.
         self.parked.swap(false, Ordering::Acquire);
     }
 
@@ -160,8 +171,9 @@ impl Doorbell {
     #[cold]
     fn wake_owner(&self) {
         // One of several ringers wins the swap, so a park is answered by at most one wake-up.
-        // Relaxed suffices after the fence in `ring`, which makes this a release.
-        if self.parked.swap(false, Ordering::Relaxed) {
+        // Release pairs with the swap in `awake`: the message is there when the owner is awake. The
+        // fence in `ring` would do as well, but with a barrier there is none.
+        if self.parked.swap(false, Ordering::Release) {
             (self.wake)();
         }
     }

@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Bed, Scale, thread};
+use common::{Bed, Scale, Style, thread};
 use loom::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
@@ -19,6 +19,12 @@ const TINY: Scale = Scale {
     capacity: 2,
     messages: 3,
     batch: 1,
+    style: Style::Moved,
+};
+
+const IN_PLACE: Scale = Scale {
+    style: Style::InPlace,
+    ..TINY
 };
 
 /// Explores all interleavings.
@@ -51,6 +57,21 @@ fn messages_arrive_in_order_one_by_one() {
 #[test]
 fn messages_arrive_in_order_in_batches() {
     all(|| common::messages_arrive_in_order(Scale { batch: 2, ..TINY }));
+}
+
+#[test]
+fn messages_made_and_lent_in_place_arrive_in_order() {
+    all(|| common::messages_arrive_in_order(IN_PLACE));
+}
+
+#[test]
+fn messages_made_and_lent_in_place_arrive_in_order_in_batches() {
+    all(|| {
+        common::messages_arrive_in_order(Scale {
+            batch: 2,
+            ..IN_PLACE
+        });
+    });
 }
 
 #[test]
@@ -91,6 +112,58 @@ fn a_slot_is_refilled_only_after_it_was_emptied() {
         assert_eq!(receiver.pop().as_deref(), Some(&0));
         assert_eq!(receiver.pop().as_deref(), Some(&1));
         assert!(matches!(receiver.pop().as_deref(), None | Some(&2)));
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn a_value_is_lent_while_the_sender_fills_the_slot_beside_it() {
+    all(|| {
+        let (mut sender, mut receiver) = lane(2);
+        assert!(sender.push_with(|| Box::new(0)));
+        sender.publish();
+        let sending = thread::spawn(move || {
+            assert!(sender.push_with(|| Box::new(1)), "one of two slots");
+            sender.publish();
+            // There is room only once the lent value is gone and its slot was handed back.
+            if sender.push_with(|| Box::new(2)) {
+                sender.publish();
+            }
+        });
+        assert!(receiver.ready(2) >= 1);
+        assert_eq!(receiver.peek(0, |value| **value), Some(0));
+        assert!(matches!(receiver.peek(1, |value| **value), None | Some(1)));
+        let mut got = Vec::new();
+        let mut lend = |value: &mut Box<i32>| got.push(std::mem::replace(&mut **value, 9));
+        assert_eq!(receiver.drain_in_place(1, &mut lend), 1);
+        receiver.drain_in_place(9, &mut lend);
+        receiver.drain_in_place(9, &mut lend);
+        sending.join().unwrap();
+        receiver.drain_in_place(9, &mut lend);
+        assert!(got == [0, 1] || got == [0, 1, 2], "{got:?}");
+    });
+}
+
+#[test]
+fn a_look_at_a_value_ends_before_its_slot_is_refilled() {
+    all(|| {
+        let (mut sender, mut receiver) = lane(2);
+        for value in 0..2 {
+            assert!(sender.push_with(|| Box::new(value)));
+        }
+        sender.publish();
+        let sending = thread::spawn(move || {
+            if sender.has_room() {
+                assert!(sender.push_with(|| Box::new(2)), "it said that it has room");
+            }
+            assert!(sender.unpublished() <= 1);
+        });
+        assert_eq!(receiver.ready(1), 1);
+        assert_eq!(receiver.peek(0, |value| **value), Some(0));
+        assert_eq!(receiver.peek(1, |value| **value), Some(1));
+        assert_eq!(receiver.pop().as_deref(), Some(&0));
+        assert_eq!(receiver.peek(0, |value| **value), Some(1));
+        assert!(receiver.peek(1, |value| **value).is_none(), "not looked up");
         sending.join().unwrap();
     });
 }
@@ -267,6 +340,32 @@ fn a_woken_owner_sees_the_message_even_if_its_bed_orders_nothing() {
     });
 }
 
+/// What a barrier does to other threads cannot be modelled; here it would have nothing to do,
+/// because the owner has parked before the ringer starts.
+#[test]
+fn a_woken_owner_sees_the_message_even_if_the_ringer_has_no_fence() {
+    all(|| {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let remote_woken = Arc::clone(&woken);
+        let bell = Doorbell::new(move || remote_woken.store(1, Relaxed)).with_barrier(|| ());
+        let bell = Arc::new(bell);
+        let (mut sender, mut receiver) = lane(2);
+        assert!(bell.park(|| receiver.is_empty()));
+        let ringer = Arc::clone(&bell);
+        let sending = thread::spawn(move || {
+            sender.try_push(1).unwrap();
+            sender.publish();
+            ringer.ring();
+        });
+        while woken.load(Relaxed) == 0 {
+            thread::yield_now();
+        }
+        bell.awake();
+        assert_eq!(receiver.pop(), Some(1));
+        sending.join().unwrap();
+    });
+}
+
 #[test]
 fn a_parking_receiver_gets_every_message() {
     bounded(3, || {
@@ -281,6 +380,16 @@ fn a_parking_receiver_gets_every_message() {
 fn a_parking_receiver_gets_every_batch() {
     bounded(4, || {
         common::a_parking_receiver_gets_every_message(Scale { batch: 2, ..TINY });
+    });
+}
+
+#[test]
+fn a_parking_receiver_gets_every_message_in_place() {
+    bounded(3, || {
+        common::a_parking_receiver_gets_every_message(Scale {
+            messages: 2,
+            ..IN_PLACE
+        });
     });
 }
 

@@ -4,6 +4,9 @@
 //!
 //! On a busy machine a sender and a receiver that both poll wait for their turn on the CPU at each
 //! filling of the lane, up to a millisecond. So the smaller the lane, the fewer the messages.
+//!
+//! The doorbell with a barrier is only tested here: what `membarrier` does to other threads is
+//! nothing that loom knows.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used)] // In tests an unwrap is an assertion.
 
@@ -11,17 +14,25 @@ mod common;
 
 use std::{
     env,
-    sync::{Mutex, PoisonError, mpsc},
+    hint::{black_box, spin_loop},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
 
-use common::Scale;
+use common::{Arc, Bed, Scale, Style};
+use rustix::thread::{MembarrierCommand, membarrier};
+use teff_lane::Doorbell;
 
 const FULL: Scale = Scale {
     capacity: 1024,
     messages: 1_000_000,
     batch: 64,
+    style: Style::Moved,
 };
 
 /// Scenes run one at a time, to have the CPUs for themselves.
@@ -60,6 +71,7 @@ fn messages_arrive_in_order_through_the_smallest_lane() {
         capacity: 2,
         messages: 10_000,
         batch: 1,
+        ..FULL
     };
     within_a_minute(common::messages_arrive_in_order, scale);
 }
@@ -70,6 +82,27 @@ fn batches_larger_than_the_lane_arrive_in_order() {
         capacity: 16,
         messages: 100_000,
         batch: 64,
+        ..FULL
+    };
+    within_a_minute(common::messages_arrive_in_order, scale);
+}
+
+#[test]
+fn a_million_messages_made_and_lent_in_place_arrive_in_order() {
+    let scale = Scale {
+        style: Style::InPlace,
+        ..FULL
+    };
+    within_a_minute(common::messages_arrive_in_order, scale);
+}
+
+#[test]
+fn messages_made_and_lent_in_place_arrive_in_order_through_a_small_lane() {
+    let scale = Scale {
+        capacity: 16,
+        messages: 100_000,
+        batch: 5,
+        style: Style::InPlace,
     };
     within_a_minute(common::messages_arrive_in_order, scale);
 }
@@ -90,6 +123,7 @@ fn a_parking_receiver_misses_no_wake_up_when_rung_for_each_message() {
         capacity: 4,
         messages: 100_000,
         batch: 1,
+        ..FULL
     };
     within_a_minute(common::a_parking_receiver_gets_every_message, scale);
 }
@@ -100,6 +134,7 @@ fn two_senders_share_a_doorbell() {
         capacity: 8,
         messages: 100_000,
         batch: 3,
+        ..FULL
     };
     within_a_minute(common::two_senders_share_a_doorbell, scale);
 }
@@ -107,4 +142,109 @@ fn two_senders_share_a_doorbell() {
 #[test]
 fn a_receiver_that_leaves_stops_the_sender() {
     within_a_minute(common::a_receiver_that_leaves_stops_the_sender, FULL);
+}
+
+/// A doorbell whose owner fences for its ringers, or an ordinary one where the kernel has no
+/// barrier: the promises are the same.
+fn bell_with_barrier() -> (Arc<Doorbell>, Arc<Bed>) {
+    common::bell_and_bed_with(|bell| {
+        if membarrier(MembarrierCommand::RegisterPrivateExpedited).is_err() {
+            println!("without a barrier: this kernel has none");
+            return bell;
+        }
+        bell.with_barrier(|| {
+            membarrier(MembarrierCommand::PrivateExpedited).expect("it has been registered");
+        })
+    })
+}
+
+fn a_receiver_that_parks_with_a_barrier_gets_every_message(scale: Scale) {
+    common::a_receiver_that_parks_with_this_bell_gets_every_message(bell_with_barrier(), scale);
+}
+
+#[test]
+fn a_receiver_that_parks_with_a_barrier_gets_a_million_messages() {
+    within_a_minute(
+        a_receiver_that_parks_with_a_barrier_gets_every_message,
+        FULL,
+    );
+}
+
+#[test]
+fn a_receiver_that_parks_with_a_barrier_misses_no_wake_up_when_rung_for_each_message() {
+    let scale = Scale {
+        capacity: 4,
+        messages: 100_000,
+        batch: 1,
+        style: Style::InPlace,
+    };
+    within_a_minute(
+        a_receiver_that_parks_with_a_barrier_gets_every_message,
+        scale,
+    );
+}
+
+/// One ring and one park per message, started at the same moment, with every distance of a few
+/// hundred nanoseconds between them: each side looks at what the other has just written.
+fn a_ring_and_a_park_at_the_same_moment(scale: Scale) {
+    let (bell, bed) = bell_with_barrier();
+    let start = Arc::new(AtomicU64::new(0));
+    let work = Arc::new(AtomicU64::new(0));
+    let ringer = {
+        let (bell, start, work) = (Arc::clone(&bell), Arc::clone(&start), Arc::clone(&work));
+        thread::spawn(move || {
+            for round in 1..=scale.messages {
+                wait_for(&start, round);
+                dawdle(round % 61);
+                // Brings the flag into this CPU's cache, so that a look at it need not wait until
+                // the store below has left the CPU.
+                black_box(bell.is_parked());
+                // Relaxed, so that all ordering is the doorbell's.
+                work.store(round, Relaxed);
+                bell.ring();
+            }
+        })
+    };
+    let mut parks = 0;
+    for round in 1..=scale.messages {
+        start.store(round, Relaxed);
+        dawdle(round % 67);
+        while work.load(Relaxed) < round {
+            parks += 1;
+            if bell.park(|| work.load(Relaxed) < round) {
+                bed.sleep();
+                bell.awake();
+            }
+        }
+    }
+    ringer.join().unwrap();
+    let wakes = bed.wakes();
+    assert!(wakes <= parks, "{wakes} wake-ups for {parks} parks");
+    assert!(!bell.is_parked());
+}
+
+fn wait_for(start: &AtomicU64, round: u64) {
+    let mut looks = 0_u32;
+    while start.load(Relaxed) < round {
+        looks += 1;
+        if looks.is_multiple_of(1000) {
+            thread::yield_now();
+        }
+        spin_loop();
+    }
+}
+
+fn dawdle(steps: u64) {
+    for step in 0..steps {
+        black_box(step);
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_to_a_barrier() {
+    let scale = Scale {
+        messages: 300_000,
+        ..FULL
+    };
+    within_a_minute(a_ring_and_a_park_at_the_same_moment, scale);
 }

@@ -23,6 +23,16 @@ pub(crate) struct Scale {
     pub(crate) messages: u64,
     /// Pushes per publish, and values per drain.
     pub(crate) batch: usize,
+    pub(crate) style: Style,
+}
+
+/// How values get into their slots and out again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// `try_push` and `drain`.
+    Moved,
+    /// `push_with`, `peek` and `drain_in_place`.
+    InPlace,
 }
 
 /// Where an owner sleeps. Remembers wake-ups that come early, as an eventfd does, and counts them.
@@ -61,13 +71,28 @@ impl Bed {
 }
 
 pub(crate) fn bell_and_bed() -> (Arc<Doorbell>, Arc<Bed>) {
+    bell_and_bed_with(|bell| bell)
+}
+
+/// The same with a doorbell that `finish` adds something to.
+pub(crate) fn bell_and_bed_with(
+    finish: impl FnOnce(Doorbell) -> Doorbell,
+) -> (Arc<Doorbell>, Arc<Bed>) {
     let bed = Arc::new(Bed::default());
     let sleeper = Arc::clone(&bed);
-    (Arc::new(Doorbell::new(move || sleeper.wake())), bed)
+    (Arc::new(finish(Doorbell::new(move || sleeper.wake()))), bed)
 }
 
 /// Pushes one value; publishes and waits as long as the lane is full.
-pub(crate) fn push(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>, number: u64) {
+fn push(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>, number: u64, style: Style) {
+    if style == Style::InPlace {
+        while !sender.push_with(|| Box::new(number)) {
+            assert!(!sender.is_closed(), "the receiver left before {number}");
+            publish(sender, bell);
+            thread::yield_now();
+        }
+        return;
+    }
     let mut value = Box::new(number);
     loop {
         match sender.try_push(value) {
@@ -94,7 +119,7 @@ fn publish(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>) {
 /// Pushes `0..messages` in batches.
 fn send_all(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>, scale: Scale) {
     for number in 0..scale.messages {
-        push(sender, bell, number);
+        push(sender, bell, number, scale.style);
         if (number + 1).is_multiple_of(scale.batch as u64) {
             publish(sender, bell);
         }
@@ -103,10 +128,32 @@ fn send_all(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>, scale: Scale
 
 /// Takes what is there and checks that it continues the sequence.
 fn take_some(receiver: &mut Receiver<Box<u64>>, expected: &mut u64, scale: Scale) -> usize {
+    if scale.style == Style::InPlace {
+        return take_some_in_place(receiver, expected, scale);
+    }
     receiver.drain(scale.batch, |value| {
         assert_eq!(*value, *expected, "out of order, lost or twice");
         *expected += 1;
     })
+}
+
+/// The same, after a look at all of it.
+fn take_some_in_place(
+    receiver: &mut Receiver<Box<u64>>,
+    expected: &mut u64,
+    scale: Scale,
+) -> usize {
+    let ready = receiver.ready(scale.batch);
+    for index in 0..ready {
+        let seen = receiver.peek(index, |value| **value);
+        assert_eq!(seen, Some(*expected + index as u64), "at place {index}");
+    }
+    let taken = receiver.drain_in_place(ready, |value| {
+        assert_eq!(**value, *expected, "out of order, lost or twice");
+        *expected += 1;
+    });
+    assert_eq!(taken, ready, "what was counted was not there");
+    taken
 }
 
 /// Every message arrives, in order, and the lane closes after the last.
@@ -143,8 +190,14 @@ pub(crate) fn popped_messages_arrive_in_order(scale: Scale) {
 /// A receiver that parks whenever it finds nothing gets every message, is woken for the close,
 /// and is woken at most once per park.
 pub(crate) fn a_parking_receiver_gets_every_message(scale: Scale) {
+    a_receiver_that_parks_with_this_bell_gets_every_message(bell_and_bed(), scale);
+}
+
+pub(crate) fn a_receiver_that_parks_with_this_bell_gets_every_message(
+    (bell, bed): (Arc<Doorbell>, Arc<Bed>),
+    scale: Scale,
+) {
     let (mut sender, mut receiver) = lane::<Box<u64>>(scale.capacity);
-    let (bell, bed) = bell_and_bed();
     let ringer = Arc::clone(&bell);
     let sending = thread::spawn(move || {
         send_all(&mut sender, Some(&ringer), scale);
