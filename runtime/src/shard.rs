@@ -23,6 +23,7 @@ pub(crate) mod kinds;
 pub(crate) mod links;
 pub(crate) mod tasks;
 
+pub(crate) mod lane_out;
 mod calls;
 pub(crate) mod egress;
 mod turn;
@@ -52,7 +53,7 @@ use crate::panics::drop_quietly;
 use crate::shared::NodeShared;
 
 use self::calls::{Ended, Waiting};
-use self::egress::LaneOut;
+use self::lane_out::LaneOut;
 use self::kinds::Kinds;
 use self::links::Links;
 use self::tasks::Tasks;
@@ -87,8 +88,9 @@ pub(crate) struct Shard {
     polling: Cell<(*const (), u32)>,
     /// The kind that was sent last, and how often since its counter was written.
     sent: Cell<Option<(&'static Contract, u64)>>,
-    /// Whether the loop has ended: what destructors still send is refused.
-    stopping: Cell<bool>,
+    /// How the way to a grain on this node begins, as references remember it from this view: epoch
+    /// and node. [`NOWHERE`] once the loop has ended: what destructors still send is refused.
+    inside: Cell<u64>,
 }
 
 /// What a shard starts with, apart from what its node shares.
@@ -160,7 +162,7 @@ impl Shard {
             room: RefCell::default(),
             polling: Cell::new(NOBODY),
             sent: Cell::new(None),
-            stopping: Cell::new(false),
+            inside: Cell::new(node.inside()),
             node,
         });
         CURRENT.with(|current| current.replace(Some(Rc::clone(&shard))));
@@ -290,4 +292,7 @@ fn coarse() -> (i64, i64) {
 const LONG: Duration = Duration::from_secs(1);
 
 /// No waker points here.
+/// Begins no way.
+const NOWHERE: u64 = u64::MAX;
+
 const NOBODY: (*const (), u32) = (std::ptr::null(), 0);

@@ -39,7 +39,7 @@ impl<T> Sender<T> {
                 PushError::Full(value)
             });
         }
-        self.half.write_with(|| value);
+        self.half.write_with(|| value, |_| {});
         Ok(())
     }
 
@@ -72,9 +72,21 @@ impl<T> Sender<T> {
     /// made in it, where a value that is pushed is moved there.
     #[inline]
     pub fn push_with(&mut self, make: impl FnOnce() -> T) -> bool {
+        self.push_and_finish(make, |_| {})
+    }
+
+    /// As [`push_with`](Self::push_with), for values that are made in two steps: what `finish`
+    /// writes goes straight into the slot, where parts of a value that `make` returns may be
+    /// collected on the stack first. If `finish` panics, the value is neither sent nor dropped.
+    #[inline(always)]
+    pub fn push_and_finish(
+        &mut self,
+        make: impl FnOnce() -> T,
+        finish: impl FnOnce(&mut T),
+    ) -> bool {
         let has_room = self.has_room();
         if has_room {
-            self.half.write_with(make);
+            self.half.write_with(make, finish);
         }
         has_room
     }

@@ -97,14 +97,15 @@ impl<T> WriteHalf<T> {
         self.limit = head.plus(self.capacity.slots());
     }
 
-    /// Fills the next slot with what `make` makes, for which it must be known to be free. The
-    /// reader sees it after [`publish`](Self::publish).
+    /// Fills the next slot with what `make` makes, for which it must be known to be free, and lets
+    /// `finish` see to it there. The reader sees it after [`publish`](Self::publish).
     ///
     /// # Panics
     ///
-    /// When no slot is known to be free, and where `make` does; the slot then stays empty.
-    #[inline]
-    pub(crate) fn write_with(&mut self, make: impl FnOnce() -> T) {
+    /// When no slot is known to be free, and where `make` or `finish` does; the slot then counts
+    /// as empty, and what `make` may have left in it is not dropped.
+    #[inline(always)]
+    pub(crate) fn write_with(&mut self, make: impl FnOnce() -> T, finish: impl FnOnce(&mut T)) {
         assert!(
             self.next != self.limit,
             "a value was written without room for it"
@@ -113,7 +114,7 @@ impl<T> WriteHalf<T> {
         // to this half: the reader takes nothing from there before `publish`, and it has moved out
         // what the slot held before (the Acquire load in `refresh` saw its `head`).
         self.shared.slots[self.capacity.slot_of(self.next)].with_mut(|slot| unsafe {
-            (*slot).write(make());
+            finish((*slot).write(make()));
         });
         prefetch_to_write(&self.shared.slots[self.capacity.slot_of(self.next.plus(AHEAD))]);
         self.next = self.next.plus(1);
@@ -334,7 +335,7 @@ mod tests {
         let value = Arc::new(());
         let (mut writer, mut reader) = halves(Capacity::at_least(4));
         for _ in 0..values {
-            writer.write_with(|| Arc::clone(&value));
+            writer.write_with(|| Arc::clone(&value), |_| {});
         }
         writer.publish();
         reader.refresh();
@@ -359,7 +360,7 @@ mod tests {
     #[test]
     fn values_written_but_not_published_are_dropped() {
         let (value, mut writer, reader) = filled(1);
-        writer.write_with(|| Arc::clone(&value));
+        writer.write_with(|| Arc::clone(&value), |_| {});
         drop(reader);
         drop(writer);
         assert_eq!(Arc::strong_count(&value), 1);
@@ -368,7 +369,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_that_was_not_looked_up() {
         let (value, mut writer, mut reader) = filled(1);
-        writer.write_with(|| value);
+        writer.write_with(|| value, |_| {});
         assert!(reader.take().is_some());
         assert!(reader.take().is_none(), "not published");
         writer.publish();
@@ -381,7 +382,7 @@ mod tests {
     #[should_panic(expected = "without room")]
     fn a_value_without_room_is_not_written() {
         let (value, mut writer, _reader) = filled(4);
-        writer.write_with(|| value);
+        writer.write_with(|| value, |_| {});
     }
 
     #[test]
@@ -390,6 +391,6 @@ mod tests {
         let (value, mut writer, mut reader) = filled(4);
         assert!(reader.take().is_some());
         writer.refresh();
-        writer.write_with(|| value);
+        writer.write_with(|| value, |_| {});
     }
 }

@@ -34,6 +34,7 @@ impl NodePort {
         }
     }
 
+    #[inline(never)]
     fn tell_from_outside(&self, message: &mut Outgoing<'_>) -> Result<(), Declined> {
         let Some((shard, is_there)) = self.entrance(message.target) else {
             let kind = message.target.contract.name;

@@ -25,7 +25,7 @@ use crate::node::Node;
 use crate::node::plan::{Network, Plan};
 use crate::node::port::NodePort;
 use crate::overload::Policies;
-use crate::shard::egress::LaneOut;
+use crate::shard::lane_out::LaneOut;
 use crate::shard::event_loop::EventLoop;
 use crate::shard::kinds::{Kinds, offer};
 use crate::shard::links::Links;
@@ -88,7 +88,7 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         halted: AtomicUsize::new(0),
         overload: Policies::new(&kinds),
     });
-    let lanes = mesh(count, node.limits.lane_capacity);
+    let lanes = mesh(&node.shards, node.limits.lane_capacity);
     let (ready, readies) = mpsc::channel();
     let crowded = |cpu| cpus.iter().filter(|other| **other == cpu).count() > 1;
     let cpus: Vec<_> = cpus.iter().map(|cpu| (*cpu, crowded(*cpu))).collect();
@@ -250,14 +250,15 @@ fn barrier() {
 type Lanes = (Vec<Option<LaneOut>>, Vec<Receiver<Envelope>>);
 
 /// A lane from every shard to every other.
-fn mesh(count: usize, capacity: usize) -> Vec<Lanes> {
+fn mesh(shards: &[ShardShared], capacity: usize) -> Vec<Lanes> {
+    let count = shards.len();
     let mut ends: Vec<Lanes> = (0..count).map(|_| (Vec::new(), Vec::new())).collect();
     for from in 0..count {
-        for to in 0..count {
+        for (to, shard) in shards.iter().enumerate() {
             let out = (from != to).then(|| {
                 let (sender, receiver) = lane(capacity);
                 ends[to].1.push(receiver);
-                LaneOut::new(sender)
+                LaneOut::new(sender, Arc::clone(&shard.congestion))
             });
             ends[from].0.push(out);
         }

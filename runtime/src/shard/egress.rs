@@ -3,97 +3,99 @@
 //! This is the only place that asks for the way. A message that finds no room stays with whoever
 //! sends it; an answer always finds room, because its caller has reserved a slot for it.
 
-use std::collections::VecDeque;
-
 use teff_contract::{Contract, Declined, Outgoing, Payload, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
-use teff_lane::Sender;
-use teff_wire::{CallId, NodeId, ShardId};
+use teff_wire::{CallId, MethodId, NodeId, ShardId};
 
-use crate::counters::{Cell, KindCell};
+use crate::counters::KindCell;
 use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, ReplyTo, Settled};
 use crate::panics::drop_quietly;
-use crate::shard::Shard;
+use crate::shard::{NOWHERE, Shard};
+use crate::shard::lane_out::LaneOut;
 use crate::shard::links::{Destination, Parcel, Posted};
 use crate::status;
 
-/// The sending end of a lane.
-pub(crate) struct LaneOut {
-    sender: Sender<Envelope>,
-    /// Answers that found the lane full, at most one per outstanding call of the receiving shard.
-    overflow: VecDeque<Envelope>,
-    /// Whether something was published whose receiver was not rung.
-    unrung: bool,
-}
-
-impl LaneOut {
-    pub(crate) fn new(sender: Sender<Envelope>) -> Self {
-        Self {
-            sender,
-            overflow: VecDeque::new(),
-            unrung: false,
-        }
-    }
-
-    #[inline]
-    fn has_room(&mut self) -> bool {
-        self.overflow.is_empty() && self.sender.has_room()
-    }
-
-    /// Pushes into a lane that has room.
-    #[inline]
-    fn push_with(&mut self, make: impl FnOnce() -> Envelope, pushed: &Cell) {
-        self.sender.push_with(make);
-        // A long turn must not let its receiver starve.
-        if self.sender.unpublished() >= PUBLISH_AFTER {
-            self.publish(pushed);
-        }
-    }
-
-    fn push(&mut self, envelope: Envelope, pushed: &Cell) {
-        if self.has_room() {
-            self.push_with(|| envelope, pushed);
-        } else {
-            self.overflow.push_back(envelope);
-        }
-    }
-
-    fn publish(&mut self, pushed: &Cell) {
-        let unpublished = self.sender.unpublished();
-        if unpublished > 0 {
-            pushed.add(unpublished as u64);
-            self.unrung |= self.sender.publish();
-        }
-    }
-
-    /// Publishes everything. Says whether the receiver must be rung.
-    fn flush(&mut self, pushed: &Cell) -> bool {
-        while !self.overflow.is_empty() && self.sender.has_room() {
-            if let Some(envelope) = self.overflow.pop_front() {
-                self.push_with(|| envelope, pushed);
-            }
-        }
-        self.publish(pushed);
-        std::mem::take(&mut self.unrung)
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.overflow.is_empty()
-    }
-}
-
 impl Shard {
     /// Accepts a message from a handler, or for an outside caller, and sends it on its way.
+    #[inline(always)]
     pub(crate) fn send(
         &self,
         message: &mut Outgoing<'_>,
         call: Option<CallId>,
         deadline: Micros,
     ) -> Result<(), Declined> {
-        if self.stopping.get() {
+        let contract = message.target.contract;
+        if self.try_express(message, call, deadline) {
+            self.count_sent(contract);
+            return Ok(());
+        }
+        self.find_way(message, call, deadline)?;
+        self.count_sent(contract);
+        Ok(())
+    }
+
+    /// Sends a message whose way is known and clear: into the lane to another shard. In every
+    /// other case it does nothing.
+    #[inline(always)]
+    fn try_express(
+        &self,
+        message: &mut Outgoing<'_>,
+        call: Option<CallId>,
+        deadline: Micros,
+    ) -> bool {
+        let way = message.target.way.get();
+        if way >> 16 != self.inside.get() {
+            return false;
+        }
+        let mut lanes = self.lanes.borrow_mut();
+        let Some(Some(lane)) = lanes.get_mut(usize::from(way as u16)) else {
+            return false;
+        };
+        if !lane.is_clear(GrainHash(message.target.hash)) {
+            return false;
+        }
+        self.push_letter(lane, message, call, deadline);
+        true
+    }
+
+    /// Puts a message that was lent into a lane that has room: its arguments are moved straight
+    /// into the slot.
+    #[inline(always)]
+    fn push_letter(
+        &self,
+        lane: &mut LaneOut,
+        message: &mut Outgoing<'_>,
+        call: Option<CallId>,
+        deadline: Micros,
+    ) {
+        let reply = call.map(|call| CallRef::new(self.id(), call));
+        let Outgoing {
+            target,
+            method,
+            ref mut payload,
+            patient,
+        } = *message;
+        lane.push_and_finish(
+            || Envelope::Letter(Letter::blank(target, (method, patient), reply, deadline)),
+            |envelope| {
+                if let Envelope::Letter(letter) = envelope {
+                    letter.fill(payload);
+                }
+            },
+        );
+    }
+
+    #[inline(never)]
+    fn find_way(
+        &self,
+        message: &mut Outgoing<'_>,
+        call: Option<CallId>,
+        deadline: Micros,
+    ) -> Result<(), Declined> {
+        if self.inside.get() == NOWHERE {
             return Err(TellError::ShuttingDown.into());
         }
         let contract = message.target.contract;
@@ -102,12 +104,10 @@ impl Shard {
             return Err(TellError::Unplaced { kind }.into());
         };
         if owner.node == self.me.node {
-            self.send_inside(owner.shard, message, call, deadline)?;
+            self.send_inside(owner.shard, message, call, deadline)
         } else {
-            self.send_by_link(owner, message, call, deadline)?;
+            self.send_by_link(owner, message, call, deadline)
         }
-        self.count_sent(contract);
-        Ok(())
     }
 
     /// Counts a message that was sent. Nearly always it is of the kind that was sent last.
@@ -152,17 +152,14 @@ impl Shard {
             queue.push_back(self.letter(message, call, deadline));
             return Ok(());
         }
-        let mut lanes = self.lanes.borrow_mut();
-        let lane = lanes[usize::from(shard.0)]
-            .as_mut()
-            .expect("no lane leads to oneself");
-        if lane.has_room() {
-            let make = || Envelope::Letter(self.letter(message, call, deadline));
-            lane.push_with(make, &self.counters().lane_out);
+        // The first message of a reference, which did not know its way.
+        if self.try_express(message, call, deadline) {
             return Ok(());
         }
         // What fills the lane may not be visible to the receiver yet.
-        if lane.flush(&self.counters().lane_out) {
+        let mut lanes = self.lanes.borrow_mut();
+        let lane = lanes[usize::from(shard.0)].as_mut();
+        if lane.is_some_and(|lane| lane.flush(&self.counters().lane_out)) {
             drop(lanes);
             owner.doorbell.ring();
         }
@@ -288,7 +285,7 @@ impl Shard {
         if !lane.has_room() {
             return Err(envelope);
         }
-        lane.push(envelope, &self.counters().lane_out);
+        lane.push(envelope);
         Ok(())
     }
 
@@ -303,11 +300,10 @@ impl Shard {
         let lane = lanes[usize::from(shard.0)]
             .as_mut()
             .expect("no lane leads to oneself");
-        let pushed = &self.counters().lane_out;
         if lane.has_room() {
-            lane.push_with(make, pushed);
+            lane.push_with(make);
         } else {
-            lane.overflow.push_back(make());
+            lane.push_later(make());
         }
     }
 
@@ -368,18 +364,39 @@ impl Letter {
         reply: Option<CallRef>,
         deadline: Micros,
     ) -> Self {
-        let target = message.target;
+        let how = (message.method, message.patient);
+        let mut letter = Self::blank(message.target, how, reply, deadline);
+        letter.fill(message.payload);
+        letter
+    }
+
+    /// A letter without its arguments.
+    #[inline]
+    fn blank(
+        target: &Target,
+        (method, patient): (MethodId, bool),
+        reply: Option<CallRef>,
+        deadline: Micros,
+    ) -> Self {
         Self {
             key: target.key.clone(),
             hash: GrainHash(target.hash),
             deadline,
             kind: target.contract.kind,
-            method: message.method,
-            patient: message.patient,
+            method,
+            patient,
             content: Content::Value {
-                payload: message.payload.lift(),
+                payload: Payload::empty(),
                 reply,
             },
+        }
+    }
+
+    /// Moves the arguments in.
+    #[inline]
+    fn fill(&mut self, arguments: &mut Payload) {
+        if let Content::Value { payload, .. } = &mut self.content {
+            arguments.move_to(payload);
         }
     }
 }
@@ -398,6 +415,11 @@ impl crate::shared::NodeShared {
         self.look_up(target)
     }
 
+    /// How the way to every grain on this node begins.
+    pub(crate) fn inside(&self) -> u64 {
+        u64::from(self.epoch) << 16 | u64::from(self.id.0)
+    }
+
     #[cold]
     fn look_up(&self, target: &Target) -> Option<Owner> {
         let owner = self
@@ -410,5 +432,3 @@ impl crate::shared::NodeShared {
     }
 }
 
-/// Envelopes that a turn may push before it publishes them.
-const PUBLISH_AFTER: usize = 64;

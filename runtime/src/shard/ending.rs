@@ -10,7 +10,7 @@ use teff_wire::CloseCode;
 
 use crate::envelope::Envelope;
 use crate::panics::drop_quietly;
-use crate::shard::Shard;
+use crate::shard::{NOWHERE, Shard};
 use crate::shard::ingress::OutsideLane;
 use crate::shard::turn::Grains;
 
@@ -21,7 +21,7 @@ pub(crate) fn finish(
     lanes: Vec<Receiver<Envelope>>,
     outside: Vec<OutsideLane>,
 ) {
-    shard.stopping.set(true);
+    shard.inside.set(NOWHERE);
     shard.settle_sent();
     shard.flush_lanes();
     await_others(shard);

@@ -180,6 +180,17 @@ impl Inline {
         }
     }
 
+    /// Moves the message into another container in the same way, in the place of what was there.
+    #[inline]
+    pub(crate) fn move_to(&mut self, other: &mut Self) {
+        other.clear();
+        for (to, from) in other.room.iter_mut().zip(&self.room) {
+            // SAFETY: references are valid for reads and writes, and a word may be uninitialised.
+            unsafe { std::ptr::write_volatile(to, std::ptr::read_volatile(from)) };
+        }
+        other.table = std::mem::replace(&mut self.table, &EMPTY);
+    }
+
     /// Takes the message out if it is an `M`; leaves nothing.
     pub(crate) fn take<M: Message>(&mut self) -> Option<M> {
         if self.table.type_id != TypeId::of::<M>() {
