@@ -10,6 +10,7 @@ use teff_contract::{Outcome, Payload, Refusal, Target, Ticket};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
+use teff_lane::Rest;
 use teff_transport::{Datagram, LinkId};
 use teff_wire::{Block, CallId, Key, KindId, MethodId, ShardId};
 
@@ -121,6 +122,17 @@ impl Letter {
         }
     }
 
+    /// What is left of it once it was handled: nearly always nothing that a drop must see to.
+    #[inline]
+    pub(crate) fn rest(&self) -> Rest {
+        match &self.content {
+            Content::Value { payload, .. } if payload.is_inert() && self.key.is_inline() => {
+                Rest::Nothing
+            }
+            _ => Rest::Value,
+        }
+    }
+
     /// Drops arguments that nobody took, whose destructor may panic.
     #[inline]
     pub(crate) fn clear(&mut self) {
@@ -161,6 +173,16 @@ impl CallRef {
 }
 
 impl Outside {
+    /// As [`Letter::rest`].
+    #[inline]
+    pub(crate) fn rest(&self) -> Rest {
+        match self {
+            Self::Letter(letter) => letter.rest(),
+            Self::Errand(_) => Rest::Value,
+            Self::Taken => Rest::Nothing,
+        }
+    }
+
     /// Ends a message that a stopping shard does not take any more: a call learns it; a tell was
     /// accepted, so it counts as sent and as lost.
     pub(crate) fn discard(self, counters: &ShardCounters) {

@@ -53,8 +53,8 @@ use crate::panics::drop_quietly;
 use crate::shared::NodeShared;
 
 use self::calls::{Ended, Waiting};
-use self::lane_out::LaneOut;
 use self::kinds::Kinds;
+use self::lane_out::LaneOut;
 use self::links::Links;
 use self::tasks::Tasks;
 use self::timers::Timers;

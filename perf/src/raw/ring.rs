@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use teff_lane::{Receiver, Sender, lane};
+use teff_lane::{Receiver, Rest, Sender, lane};
 
 use super::map::{States, hashes, states};
 use crate::grains::{Payload, State};
@@ -183,6 +183,7 @@ impl<P: Payload> Sink<P> {
                 .get_mut(&slot.hash)
                 .expect("every hash has its state");
             (slot.call)(state, &slot.payload);
+            Rest::Nothing
         })
     }
 }

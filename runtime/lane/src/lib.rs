@@ -114,6 +114,7 @@ pub use crate::{
     prefetch::prefetch,
     receiver::Receiver,
     sender::{PushError, Sender},
+    slots::Rest,
 };
 
 /// Makes a lane that holds `capacity` values, rounded up to a power of two and to at least 2.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::slots::ReadHalf;
+use crate::slots::{ReadHalf, Rest};
 
 /// The receiving end of a lane, made by [`lane`](crate::lane).
 ///
@@ -93,12 +93,13 @@ impl<T> Receiver<T> {
     }
 
     /// As [`drain`](Self::drain), but lends the values where they lie, which saves a move. What
-    /// `f` leaves of a value is dropped after it.
-    pub fn drain_in_place(&mut self, max: usize, mut f: impl FnMut(&mut T)) -> usize {
+    /// `f` leaves of a value is dropped after it, unless it says that there is nothing to drop.
+    #[inline]
+    pub fn drain_in_place(&mut self, max: usize, mut f: impl FnMut(&mut T) -> Rest) -> usize {
         self.ready(max);
         let batch = Batch(&mut self.half);
         let mut taken = 0;
-        while taken < max && batch.0.take_in_place(&mut f).is_some() {
+        while taken < max && batch.0.take_in_place(&mut f) {
             taken += 1;
         }
         taken

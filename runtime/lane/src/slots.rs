@@ -156,6 +156,16 @@ impl<T> Drop for WriteHalf<T> {
     }
 }
 
+/// What whoever was lent a value leaves of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// A value, to be dropped.
+    Value,
+    /// Nothing whose drop would do anything. It is forgotten, which spares asking it; what it owns
+    /// after all leaks.
+    Nothing,
+}
+
 /// The half that empties slots.
 pub(crate) struct ReadHalf<T> {
     shared: Arc<Shared<T>>,
@@ -213,21 +223,26 @@ impl<T> ReadHalf<T> {
         Some(slot.with(|slot| look(unsafe { (*slot).assume_init_ref() })))
     }
 
-    /// Lends the next value where it lies, then drops what is left of it.
-    pub(crate) fn take_in_place<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    /// Lends the next value where it lies, then drops what is left of it. Says whether there was
+    /// one.
+    #[inline]
+    pub(crate) fn take_in_place(&mut self, f: impl FnOnce(&mut T) -> Rest) -> bool {
         if self.next == self.limit {
-            return None;
+            return false;
         }
         let slot = &self.shared.slots[self.capacity.slot_of(self.next)];
         // Before anything can panic: whatever happens to this value, it is not found again.
         self.next = self.next.plus(1);
-        Some(slot.with_mut(|slot| {
+        slot.with_mut(|slot| {
             // SAFETY: as in `take`, with the difference that the value stays where it is; it is
-            // dropped once, by the guard, because `next` has moved past it. The writer does not
-            // touch the slot before `release`, which the borrow of `self` keeps from happening.
+            // dropped once at most, by the guard, because `next` has moved past it. The writer does
+            // not touch the slot before `release`, which the borrow of `self` keeps from happening.
             let taken = InPlace(unsafe { (*slot).assume_init_mut() });
-            f(taken.0)
-        }))
+            if f(taken.0) == Rest::Nothing {
+                std::mem::forget(taken);
+            }
+        });
+        true
     }
 
     /// Hands the emptied slots back to the writer.

@@ -13,7 +13,7 @@ use loom::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
-use teff_lane::{Doorbell, PushError, lane};
+use teff_lane::{Doorbell, PushError, Rest, lane};
 
 const TINY: Scale = Scale {
     capacity: 2,
@@ -134,7 +134,10 @@ fn a_value_is_lent_while_the_sender_fills_the_slot_beside_it() {
         assert_eq!(receiver.peek(0, |value| **value), Some(0));
         assert!(matches!(receiver.peek(1, |value| **value), None | Some(1)));
         let mut got = Vec::new();
-        let mut lend = |value: &mut Box<i32>| got.push(std::mem::replace(&mut **value, 9));
+        let mut lend = |value: &mut Box<i32>| {
+            got.push(std::mem::replace(&mut **value, 9));
+            Rest::Value
+        };
         assert_eq!(receiver.drain_in_place(1, &mut lend), 1);
         receiver.drain_in_place(9, &mut lend);
         receiver.drain_in_place(9, &mut lend);

@@ -59,7 +59,19 @@ impl Catalog {
     }
 
     /// The place of a grain, if it is in memory.
+    #[inline]
     pub(crate) fn find(&self, hash: GrainHash, kind: KindId, key: &Key) -> Option<u32> {
+        let first = self.index.first(hash.0)?;
+        let id = self.entry(first).ctx.id();
+        if id.kind == kind && id.key == *key {
+            return Some(first);
+        }
+        self.find_among_equals(hash, kind, key)
+    }
+
+    /// The same where the hashes of two grains agree as far as the index knows them.
+    #[cold]
+    fn find_among_equals(&self, hash: GrainHash, kind: KindId, key: &Key) -> Option<u32> {
         self.index.find(hash.0, |slot| {
             let id = self.entry(slot).ctx.id();
             id.kind == kind && id.key == *key
@@ -73,7 +85,7 @@ impl Catalog {
 
     /// Fetches the entry that a hash most likely stands for. Returns its place.
     pub(crate) fn prefetch_entry(&self, hash: GrainHash) -> u32 {
-        let slot = self.index.find(hash.0, |_| true).unwrap_or(NONE);
+        let slot = self.index.first(hash.0).unwrap_or(NONE);
         if slot != NONE {
             prefetch(self.place(slot));
         }

@@ -13,9 +13,9 @@ use teff_wire::{CallId, MethodId, NodeId, ShardId};
 use crate::counters::KindCell;
 use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, ReplyTo, Settled};
 use crate::panics::drop_quietly;
-use crate::shard::{NOWHERE, Shard};
 use crate::shard::lane_out::LaneOut;
 use crate::shard::links::{Destination, Parcel, Posted};
+use crate::shard::{NOWHERE, Shard};
 use crate::status;
 
 impl Shard {
@@ -221,8 +221,13 @@ impl Shard {
     #[inline]
     pub(crate) fn answer_handled(&self, cell: &KindCell, reply_to: ReplyTo, reply: &mut Payload) {
         cell.handled.add(1);
+        if reply_to != ReplyTo::Nobody || !reply.is_inert() {
+            self.hand_on(reply_to, reply);
+        }
+    }
+
+    fn hand_on(&self, reply_to: ReplyTo, reply: &mut Payload) {
         match reply_to {
-            ReplyTo::Nobody if reply.is_inert() => {}
             ReplyTo::Nobody => drop_quietly(std::mem::take(reply)),
             ReplyTo::Call(to)
                 if to.shard() == self.id() && self.complete_with(to.call(), reply) => {}
@@ -431,4 +436,3 @@ impl crate::shared::NodeShared {
         Some(owner)
     }
 }
-

@@ -10,9 +10,9 @@ use teff_wire::CloseCode;
 
 use crate::envelope::Envelope;
 use crate::panics::drop_quietly;
-use crate::shard::{NOWHERE, Shard};
 use crate::shard::ingress::OutsideLane;
 use crate::shard::turn::Grains;
+use crate::shard::{NOWHERE, Shard};
 
 /// The node stops: counts what is left, and says good-bye to peers.
 pub(crate) fn finish(

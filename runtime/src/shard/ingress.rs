@@ -11,7 +11,7 @@ use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
-use teff_lane::Receiver;
+use teff_lane::{Receiver, Rest};
 use teff_transport::{Event, Fate, LinkError, LinkId, Sent};
 use teff_wire::{Block, CallId, Frame, FrameType, GrainId, Header, NodeId, Status};
 
@@ -74,8 +74,10 @@ impl OutsideLane {
             // One by one, because a message that finds no room ends the batch.
             for _ in 0..ready {
                 let stuck = &mut self.stuck;
-                self.receiver
-                    .drain_in_place(1, |outside| *stuck = grains.admit(outside));
+                self.receiver.drain_in_place(1, |outside| {
+                    *stuck = grains.admit(outside);
+                    outside.rest()
+                });
                 count += 1;
                 if stuck.is_some() {
                     break;
@@ -139,17 +141,28 @@ fn fetch<T: Addressed>(grains: &Grains, lane: &Receiver<T>, ready: usize) {
 }
 
 impl Grains {
-    /// Takes an envelope off a lane, where it lies.
-    pub(crate) fn take_in(&mut self, envelope: &mut Envelope) {
+    /// Takes an envelope off a lane, where it lies. Says what is left of it there.
+    #[inline]
+    pub(crate) fn take_in(&mut self, envelope: &mut Envelope) -> Rest {
         if let Envelope::Letter(letter) = envelope {
-            let Some(slot) = self.deliver(letter) else {
-                return;
-            };
-            if let Envelope::Letter(letter) = std::mem::replace(envelope, Envelope::Taken) {
-                self.keep(slot, letter);
+            match self.deliver(letter) {
+                None => return letter.rest(),
+                Some(slot) => self.keep_from(envelope, slot),
             }
-            return;
+        } else {
+            self.take_answer(envelope);
         }
+        Rest::Value
+    }
+
+    fn keep_from(&mut self, envelope: &mut Envelope, slot: u32) {
+        if let Envelope::Letter(letter) = std::mem::replace(envelope, Envelope::Taken) {
+            self.keep(slot, letter);
+        }
+    }
+
+    #[inline(never)]
+    fn take_answer(&mut self, envelope: &mut Envelope) {
         if let Envelope::Reply {
             call,
             settled: Ok(reply),

@@ -160,15 +160,12 @@ impl Grains {
     }
 
     /// Runs the handler that a letter asks for. The grain is at rest.
-    #[inline]
+    #[inline(always)]
     fn begin(&mut self, slot: u32, letter: &mut Letter) {
         let entry = self.catalog.entry_mut(slot);
         let cell = &*self.kinds[entry.kind as usize];
-        let reply_to = letter.reply_to();
         if letter.deadline.is_due(self.shard.micros()) {
-            letter.clear();
-            let expired = Err((Status::Expired, String::new()));
-            return self.shard.answer(cell, reply_to, expired);
+            return self.shard.expire(cell, letter);
         }
         let activation = entry.activation.as_mut().expect(AWAKE);
         let mut reply = Payload::empty();
@@ -179,6 +176,7 @@ impl Grains {
         let turn = || activation.begin(&entry.ctx, letter.method, arguments, &mut reply);
         let ended = catch_unwind(AssertUnwindSafe(turn));
         letter.clear();
+        let reply_to = letter.reply_to();
         match ended {
             Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, &mut reply),
             Ok(Step::Refused(status)) => {
@@ -191,6 +189,7 @@ impl Grains {
     }
 
     /// Polls a handler for the first time; only if it waits, it takes a place to wait in.
+    #[inline(never)]
     fn start(&mut self, slot: u32, reply_to: ReplyTo) {
         let entry = self.catalog.entry_mut(slot);
         let (place, waker) = match entry.suspension {
@@ -386,6 +385,14 @@ impl Shard {
         let reply_to = letter.reply_to();
         letter.clear();
         self.answer(&cell, reply_to, Err(refused));
+    }
+
+    /// Ends a letter whose caller has given up by now.
+    #[cold]
+    fn expire(&self, cell: &KindCell, letter: &mut Letter) {
+        letter.clear();
+        let expired = Err((Status::Expired, String::new()));
+        self.answer(cell, letter.reply_to(), expired);
     }
 
     fn poll_task(&self, id: u64) {

@@ -140,6 +140,12 @@ impl Key {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the text lies in the key itself, so that dropping the key does nothing.
+    #[inline]
+    pub fn is_inline(&self) -> bool {
+        !self.0.is_heap_allocated()
+    }
 }
 
 impl GrainId {

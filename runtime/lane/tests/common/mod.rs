@@ -14,7 +14,7 @@ pub(crate) use std::{
     thread,
 };
 
-use teff_lane::{Doorbell, PushError, Receiver, Sender, lane};
+use teff_lane::{Doorbell, PushError, Receiver, Rest, Sender, lane};
 
 /// How big a scene is.
 #[derive(Clone, Copy)]
@@ -151,6 +151,7 @@ fn take_some_in_place(
     let taken = receiver.drain_in_place(ready, |value| {
         assert_eq!(**value, *expected, "out of order, lost or twice");
         *expected += 1;
+        Rest::Value
     });
     assert_eq!(taken, ready, "what was counted was not there");
     taken

@@ -9,7 +9,8 @@ use teff_lane::prefetch;
 
 /// The index of a catalog.
 pub(crate) struct Index {
-    buckets: Vec<Bucket>,
+    /// A power of two of them.
+    buckets: Box<[Bucket]>,
     len: usize,
 }
 
@@ -32,7 +33,7 @@ const SMALLEST: usize = 64;
 impl Index {
     pub(crate) fn new() -> Self {
         Self {
-            buckets: vec![EMPTY; SMALLEST],
+            buckets: vec![EMPTY; SMALLEST].into(),
             len: 0,
         }
     }
@@ -42,7 +43,28 @@ impl Index {
         prefetch(&self.buckets[self.home(hash as u32)]);
     }
 
-    /// The first slot under this hash of which `is_it` says so.
+    /// The first slot under this hash.
+    #[inline]
+    pub(crate) fn first(&self, hash: u64) -> Option<u32> {
+        let hash = hash as u32;
+        // Spelt out so that the compiler sees that a masked place lies inside.
+        let last = self.buckets.len().checked_sub(1)?;
+        let mut place = hash as usize;
+        loop {
+            let bucket = self.buckets[place & last];
+            if bucket.slot == VACANT {
+                return None;
+            }
+            if bucket.hash == hash {
+                return Some(bucket.slot);
+            }
+            place += 1;
+        }
+    }
+
+    /// The first slot under this hash of which `is_it` says so. Slower than
+    /// [`first`](Self::first), which nearly always finds the right one.
+    #[cold]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = hash as u32;
         let mut place = self.home(hash);
@@ -121,8 +143,8 @@ impl Index {
 
     #[cold]
     fn grow(&mut self) {
-        let doubled = vec![EMPTY; self.buckets.len() * 2];
-        for bucket in std::mem::replace(&mut self.buckets, doubled) {
+        let doubled = vec![EMPTY; self.buckets.len() * 2].into();
+        for &bucket in &std::mem::replace(&mut self.buckets, doubled) {
             if bucket.slot != VACANT {
                 self.put(bucket);
             }
@@ -162,6 +184,8 @@ mod tests {
                 let asked = step & 0x1ff;
                 let found = index.find(hash(asked), |slot| slot == asked as u32 + 1000);
                 assert_eq!(found, model.get(&asked).copied(), "{step}");
+                let first = index.find(hash(asked), |_| true);
+                assert_eq!(index.first(hash(asked)), first, "{step}");
             }
             assert_eq!(index.len, model.len());
         }
