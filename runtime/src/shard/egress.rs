@@ -218,7 +218,7 @@ impl Shard {
     }
 
     /// Counts a letter that its handler has handled, and hands on the reply.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn answer_handled(&self, cell: &KindCell, reply_to: ReplyTo, reply: &mut Payload) {
         cell.handled.add(1);
         if reply_to != ReplyTo::Nobody || !reply.is_inert() {

@@ -58,13 +58,9 @@ impl Grains {
     #[must_use = "a letter that did not run must be kept"]
     #[inline]
     pub(crate) fn deliver(&mut self, letter: &mut Letter) -> Option<u32> {
-        let found = self.catalog.find(letter.hash, letter.kind, &letter.key);
-        let slot = match found.map_or_else(|| self.activate(letter), Ok) {
-            Ok(slot) => slot,
-            Err(refused) => {
-                self.shard.refuse(letter, refused);
-                return None;
-            }
+        let slot = match self.catalog.find(letter.hash, letter.kind, &letter.key) {
+            Some(slot) => slot,
+            None => self.activate_for(letter)?,
         };
         let entry = self.catalog.entry(slot);
         if entry.suspension != NONE || entry.activation.is_none() {
@@ -117,7 +113,14 @@ impl Grains {
         self.suspensions.len()
     }
 
+    /// Activates the grain of a letter, or ends the letter.
     #[cold]
+    fn activate_for(&mut self, letter: &mut Letter) -> Option<u32> {
+        self.activate(letter)
+            .map_err(|refused| self.shard.refuse(letter, refused))
+            .ok()
+    }
+
     fn activate(&mut self, letter: &Letter) -> Result<u32, Refused> {
         if self.catalog.is_full() {
             let full = "the shard holds as many grains as it may".to_owned();
