@@ -122,6 +122,15 @@ impl Letter {
         }
     }
 
+    /// Whether nobody waits for a reply.
+    #[inline]
+    pub(crate) fn is_tell(&self) -> bool {
+        match &self.content {
+            Content::Value { reply, .. } => reply.is_none(),
+            Content::Bytes { reply, .. } => reply.is_none(),
+        }
+    }
+
     /// What is left of it once it was handled: nearly always nothing that a drop must see to.
     #[inline]
     pub(crate) fn rest(&self) -> Rest {

@@ -113,9 +113,21 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
             patient: self.overload == Some(Overload::Wait),
         });
         match told {
-            Ok(()) => Ok(()),
-            Err(Declined::Because(error)) => Err(*error),
-            Err(Declined::NoRoom) => self.into_unsent()?.tell_without_room(port),
+            Ok(()) => {
+                // Who accepts arguments leaves nothing of them to be dropped.
+                mem::forget(self);
+                Ok(())
+            }
+            Err(declined) => self.declined(declined),
+        }
+    }
+
+    #[cold]
+    fn declined(self, declined: Declined) -> Result<(), TellError> {
+        let port = self.grain.port();
+        match declined {
+            Declined::Because(error) => Err(*error),
+            Declined::NoRoom => self.into_unsent()?.tell_without_room(port),
         }
     }
 

@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
 
 use teff_contract::{Activation, Arguments, Ctx, Home, Host, Overload, Payload, Step};
 use teff_wire::{GrainId, Status};
@@ -179,9 +180,24 @@ impl Grains {
         let turn = || activation.begin(&entry.ctx, letter.method, arguments, &mut reply);
         let ended = catch_unwind(AssertUnwindSafe(turn));
         letter.clear();
-        let reply_to = letter.reply_to();
+        if matches!(ended, Ok(Step::Done)) && letter.is_tell() && reply.is_inert() {
+            cell.handled.add(1);
+            return;
+        }
+        self.end((slot, letter.reply_to()), ended, &mut reply);
+    }
+
+    /// Does with the end of a turn what is to be done with it.
+    #[inline(never)]
+    fn end(
+        &mut self,
+        (slot, reply_to): (u32, ReplyTo),
+        ended: thread::Result<Step>,
+        reply: &mut Payload,
+    ) {
+        let cell = &*self.kinds[self.catalog.entry(slot).kind as usize];
         match ended {
-            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, &mut reply),
+            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, reply),
             Ok(Step::Refused(status)) => {
                 self.shard
                     .answer(cell, reply_to, Err((status, String::new())));
@@ -192,7 +208,6 @@ impl Grains {
     }
 
     /// Polls a handler for the first time; only if it waits, it takes a place to wait in.
-    #[inline(never)]
     fn start(&mut self, slot: u32, reply_to: ReplyTo) {
         let entry = self.catalog.entry_mut(slot);
         let (place, waker) = match entry.suspension {
