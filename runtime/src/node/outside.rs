@@ -32,11 +32,13 @@ pub(crate) enum Refused {
     Stopped,
 }
 
-/// Hands a message to a shard and rings its doorbell. It is made only if there is room for it.
+/// Hands a message to a shard and rings its doorbell. It is made, and finished in its slot, only if
+/// there is room for it.
 pub(crate) fn send(
     node: &Arc<NodeShared>,
     shard: ShardId,
     make: impl FnOnce() -> Outside,
+    finish: impl FnOnce(&mut Outside),
 ) -> Result<(), Refused> {
     // Acquire: pairs with the Release of the shutdown, so that a message that is refused here is
     // refused for everything that came before it, too.
@@ -54,7 +56,7 @@ pub(crate) fn send(
                 return Err(Refused::Full);
             }
             // It has room, and nobody else pushes.
-            sender.push_with(make);
+            sender.push_and_finish(make, finish);
             sender.publish();
             Ok(())
         })

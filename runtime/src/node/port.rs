@@ -42,13 +42,29 @@ impl NodePort {
         };
         // Apart, so that each is made in its slot.
         let sent = if !is_there {
-            outside::send(&self.0, shard, || errand(message, None))
+            outside::send(&self.0, shard, || errand(message, None), |_| {})
         } else if self.is_congested(shard, message.target) {
             return Err(Declined::NoRoom);
         } else {
-            outside::send(&self.0, shard, || {
-                Outside::Letter(Letter::new(message, None, Micros::NEVER))
-            })
+            let Outgoing {
+                target,
+                method,
+                ref mut payload,
+                patient,
+            } = *message;
+            outside::send(
+                &self.0,
+                shard,
+                || {
+                    let how = (method, patient);
+                    Outside::Letter(Letter::blank(target, how, None, Micros::NEVER))
+                },
+                |outside| {
+                    if let Outside::Letter(letter) = outside {
+                        letter.fill(payload);
+                    }
+                },
+            )
         };
         sent.map_err(|refused| match refused {
             Refused::Full => Declined::NoRoom,
@@ -72,7 +88,7 @@ impl NodePort {
             deadline,
             timeout,
         };
-        match outside::send(&self.0, shard, || errand(message, Some(call))) {
+        match outside::send(&self.0, shard, || errand(message, Some(call)), |_| {}) {
             Ok(()) => Pending::Channel(Box::new(Channel {
                 reply: receiver,
                 timeout,

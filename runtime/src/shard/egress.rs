@@ -377,7 +377,7 @@ impl Letter {
 
     /// A letter without its arguments.
     #[inline]
-    fn blank(
+    pub(crate) fn blank(
         target: &Target,
         (method, patient): (MethodId, bool),
         reply: Option<CallRef>,
@@ -399,7 +399,7 @@ impl Letter {
 
     /// Moves the arguments in.
     #[inline]
-    fn fill(&mut self, arguments: &mut Payload) {
+    pub(crate) fn fill(&mut self, arguments: &mut Payload) {
         if let Content::Value { payload, .. } = &mut self.content {
             arguments.move_to(payload);
         }

@@ -66,10 +66,8 @@ impl OutsideLane {
         }
         let mut count = 0;
         while count < max && self.stuck.is_none() {
-            let ready = self.receiver.ready(FETCH.min(max - count));
-            if ready == 0 {
-                break;
-            }
+            let wanted = FETCH.min(max - count);
+            let ready = self.receiver.ready(wanted);
             fetch(grains, &self.receiver, ready);
             // One by one, because a message that finds no room ends the batch.
             for _ in 0..ready {
@@ -82,6 +80,11 @@ impl OutsideLane {
                 if stuck.is_some() {
                     break;
                 }
+            }
+            // Who looks again at once takes the line that says how much there is from the sender
+            // with every message, and both are slowed to the pace of that line.
+            if ready < wanted {
+                break;
             }
         }
         count
