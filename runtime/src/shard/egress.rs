@@ -226,7 +226,7 @@ impl Shard {
         }
     }
 
-    fn hand_on(&self, reply_to: ReplyTo, reply: &mut Payload) {
+    pub(crate) fn hand_on(&self, reply_to: ReplyTo, reply: &mut Payload) {
         match reply_to {
             ReplyTo::Nobody => drop_quietly(std::mem::take(reply)),
             ReplyTo::Call(to)

@@ -180,8 +180,11 @@ impl Grains {
         let turn = || activation.begin(&entry.ctx, letter.method, arguments, &mut reply);
         let ended = catch_unwind(AssertUnwindSafe(turn));
         letter.clear();
-        if matches!(ended, Ok(Step::Done)) && letter.is_tell() && reply.is_inert() {
+        if matches!(ended, Ok(Step::Done)) {
             cell.handled.add(1);
+            if !letter.is_tell() || !reply.is_inert() {
+                self.shard.hand_on(letter.reply_to(), &mut reply);
+            }
             return;
         }
         self.end((slot, letter.reply_to()), ended, &mut reply);
