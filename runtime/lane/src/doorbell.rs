@@ -13,10 +13,10 @@
 //! A fence at the ringer's costs it the time until its stores have reached the other CPU, for each
 //! message that it publishes alone. Where the system has a barrier for all threads of the process
 //! (Linux: `membarrier`), the owner can run that instead when it parks. Each ringer then has had a
-//! full fence at some point of its program, between the owner's write and the owner's look: what it
-//! wrote before that point, the owner sees; what it reads after it, the owner wrote. Its write comes
-//! before its read, so one of the two holds, wherever the point is, as long as the compiler keeps
-//! that order; hence the fence that is left to it, which is for the compiler only.
+//! full fence at some point of its program, between the owner's write and the owner's look: what
+//! it wrote before that point, the owner sees; what it reads after it, the owner wrote. Its write
+//! comes before its read, so one of the two holds, wherever the point is, as long as the compiler
+//! keeps that order; hence the fence that is left to it, which is for the compiler only.
 //!
 //! What the barrier does not replace is an order that a ringer needs at every ring, and not only
 //! while somebody parks: the swap in `wake_owner` must therefore be a release of its own.
