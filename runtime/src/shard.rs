@@ -23,6 +23,7 @@ pub(crate) mod kinds;
 pub(crate) mod links;
 pub(crate) mod tasks;
 
+mod shares;
 pub(crate) mod lane_out;
 mod calls;
 pub(crate) mod egress;
@@ -56,6 +57,7 @@ use self::calls::{Ended, Waiting};
 use self::kinds::Kinds;
 use self::lane_out::LaneOut;
 use self::links::Links;
+use self::shares::Shares;
 use self::tasks::Tasks;
 use self::timers::Timers;
 use self::wakers::{Ready, ReadyQueue};
@@ -84,6 +86,7 @@ pub(crate) struct Shard {
     links: RefCell<Option<Links>>,
     /// Handlers that wait for room in some queue.
     room: RefCell<Vec<Waker>>,
+    shares: Shares,
     /// The handler that is being polled: what its waker points to, and the place it waits in.
     polling: Cell<(*const (), u32)>,
     /// The kind that was sent last, and how often since its counter was written.
@@ -160,6 +163,7 @@ impl Shard {
             lanes: RefCell::new(parts.lanes),
             links: RefCell::new(parts.links),
             room: RefCell::default(),
+            shares: Shares::default(),
             polling: Cell::new(NOBODY),
             sent: Cell::new(None),
             inside: Cell::new(node.inside()),

@@ -79,6 +79,18 @@ impl Worker {
         }
     }
 
+    /// Sends as much as there is room for, and rests only while there is none.
+    async fn grab(&mut self, ctx: &Ctx, to: String) {
+        let shared = self.0.clone();
+        let to: WorkerRef = ctx.grain(to);
+        while !shared.has_stopped() {
+            if let Err(TellError::Busy) = to.hit().tell() {
+                shared.full.fetch_add(1, Ordering::Relaxed);
+                to.hit().when_room().await.unwrap();
+            }
+        }
+    }
+
     /// Takes longer than sending it took, so that its lane is full.
     fn hit(&mut self) {
         self.0.hits.fetch_add(1, Ordering::Relaxed);
@@ -196,6 +208,32 @@ fn a_full_lane_starves_nobody_on_either_side() {
         let target: WorkerRef = node.grain(&flooded);
         assert!(target.ping().timeout(BUDGET).wait().unwrap());
         everyone_is_answered(&node, &on(&node, 0, 8), &on(&node, 1, 2));
+        assert!(shared.full.load(Ordering::Relaxed) > before, "it was full");
+        shared.stop.store(true, Ordering::Relaxed);
+        node.shutdown().unwrap();
+        check(&node);
+    }
+}
+
+#[test]
+fn whoever_fills_a_queue_leaves_room_for_others_of_its_shard() {
+    // The shard's own queue, and a lane.
+    for to in [0, 1] {
+        let shared = Shared::default();
+        let node = node(2, &shared);
+        for n in 0..2 {
+            let greedy: WorkerRef = node.grain(on(&node, 0, n));
+            greedy.grab(on(&node, to, 2).as_str()).tell().unwrap();
+        }
+        shared.await_flood();
+        let before = shared.full.load(Ordering::Relaxed);
+        let caller: WorkerRef = node.grain(on(&node, 0, 3));
+        let longest = caller
+            .call_often(on(&node, to, 4).as_str(), CALLS)
+            .timeout(BUDGET * CALLS as u32)
+            .wait()
+            .unwrap();
+        assert!(Duration::from_micros(longest) <= BUDGET, "{longest} us");
         assert!(shared.full.load(Ordering::Relaxed) > before, "it was full");
         shared.stop.store(true, Ordering::Relaxed);
         node.shutdown().unwrap();

@@ -98,6 +98,21 @@ impl<T> Sender<T> {
         self.half.room() > 0 || self.find_room()
     }
 
+    /// How many pushes are known to find room, without a look at the receiver's line.
+    #[inline]
+    pub fn known_room(&self) -> usize {
+        self.half.room()
+    }
+
+    /// Looks how much room there is, and knows of `share` of that much at most until it looks
+    /// again: for who divides the room among several. Returns what it knows of.
+    #[cold]
+    pub fn look_for_room(&mut self, share: impl FnOnce(usize) -> usize) -> usize {
+        self.half.refresh();
+        self.half.limit_room(share(self.half.room()));
+        self.half.room()
+    }
+
     /// How many values were pushed and not published yet.
     pub fn unpublished(&self) -> usize {
         self.half.unpublished()

@@ -97,6 +97,11 @@ impl<T> WriteHalf<T> {
         self.limit = head.plus(self.capacity.slots());
     }
 
+    /// Knows of `room` slots at most from here on.
+    pub(crate) fn limit_room(&mut self, room: usize) {
+        self.limit = self.next.plus(room.min(self.room()));
+    }
+
     /// Fills the next slot with what `make` makes, for which it must be known to be free, and lets
     /// `finish` see to it there. The reader sees it after [`publish`](Self::publish).
     ///

@@ -126,6 +126,9 @@ impl Builder {
 
     /// How many messages a lane between two shards, or from a thread outside, holds. Rounded up to
     /// a power of two. Default 4096.
+    ///
+    /// One turn of a handler gets at most half of the room that it finds in a lane, or less when
+    /// many wait for some, so that it cannot keep the other grains of its shard from sending.
     pub fn lane_capacity(mut self, messages: usize) -> Self {
         self.limits.lane_capacity = messages;
         self

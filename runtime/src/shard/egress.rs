@@ -54,7 +54,7 @@ impl Shard {
         let Some(Some(lane)) = lanes.get_mut(usize::from(way as u16)) else {
             return false;
         };
-        if !lane.is_clear(GrainHash(message.target.hash)) {
+        if !lane.is_clear(GrainHash(message.target.hash), &self.shares) {
             return false;
         }
         self.push_letter(lane, message, call, deadline);
@@ -146,7 +146,8 @@ impl Shard {
         }
         if shard == self.me.shard {
             let mut queue = self.queue.borrow_mut();
-            if queue.len() >= self.node.limits.queue_capacity {
+            let capacity = self.node.limits.queue_capacity;
+            if !self.shares.take(capacity.saturating_sub(queue.len())) {
                 return Err(Declined::NoRoom);
             }
             queue.push_back(self.letter(message, call, deadline));

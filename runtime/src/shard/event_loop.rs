@@ -288,7 +288,11 @@ impl Shard {
     }
 
     fn wake_waiting_for_room(&self) -> usize {
-        let own = self.room.take();
+        let mut own = self.room.take();
+        self.shares.set_waiting(own.len());
+        // Another one is first each time, or the last might never find room.
+        let first = self.shares.turn() as usize % own.len().max(1);
+        own.rotate_left(first);
         let foreign = self.node.shard(self.id()).take_room();
         let count = foreign.len();
         for waker in own.into_iter().chain(foreign) {

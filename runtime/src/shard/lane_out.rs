@@ -9,12 +9,15 @@ use teff_lane::Sender;
 use crate::congestion::Congestion;
 use crate::counters::Cell;
 use crate::envelope::Envelope;
+use crate::shard::shares::Shares;
 
 /// The sending end of a lane.
 pub(crate) struct LaneOut {
     sender: Sender<Envelope>,
     /// What the receiving shard says about its mailboxes.
     congestion: Arc<Congestion>,
+    /// The turn that was given a share of the room last.
+    shared_with: u64,
     /// Answers that found the lane full, at most one per outstanding call of the receiving shard.
     overflow: VecDeque<Envelope>,
     /// Envelopes that were published and are not counted yet.
@@ -28,21 +31,39 @@ impl LaneOut {
         Self {
             sender,
             congestion,
+            shared_with: 0,
             overflow: VecDeque::new(),
             uncounted: 0,
             unrung: false,
         }
     }
 
-    /// Whether a letter to this grain can be pushed now.
+    /// Whether this turn can push a letter to this grain now.
     #[inline]
-    pub(crate) fn is_clear(&mut self, hash: GrainHash) -> bool {
-        self.has_room() && !self.congestion.is_marked(hash)
+    pub(crate) fn is_clear(&mut self, hash: GrainHash, shares: &Shares) -> bool {
+        self.overflow.is_empty()
+            && (self.sender.known_room() > 0 || self.find_share(shares))
+            && !self.congestion.is_marked(hash)
     }
 
+    /// Gives a turn its share of the room. What it leaves is for whoever comes next.
+    #[cold]
+    fn find_share(&mut self, shares: &Shares) -> bool {
+        if self.shared_with == shares.turn() {
+            return false;
+        }
+        self.shared_with = shares.turn();
+        self.sender.look_for_room(|room| shares.of(room)) > 0
+    }
+
+    /// Whether there is room for what takes no part in the sharing.
     #[inline]
     pub(crate) fn has_room(&mut self) -> bool {
-        self.overflow.is_empty() && self.sender.has_room()
+        self.overflow.is_empty() && self.knows_room()
+    }
+
+    fn knows_room(&mut self) -> bool {
+        self.sender.known_room() > 0 || self.sender.look_for_room(|room| room.min(ANSWERS)) > 0
     }
 
     /// Pushes into a lane that has room.
@@ -99,7 +120,7 @@ impl LaneOut {
 
     #[cold]
     fn empty_overflow(&mut self) {
-        while !self.overflow.is_empty() && self.sender.has_room() {
+        while !self.overflow.is_empty() && self.knows_room() {
             if let Some(envelope) = self.overflow.pop_front() {
                 self.push_with(|| envelope);
             }
@@ -113,3 +134,6 @@ impl LaneOut {
 
 /// Envelopes that a turn may push before it publishes them.
 const PUBLISH_AFTER: usize = 64;
+
+/// Slots that answers find in one look. The rest is left to be shared.
+const ANSWERS: usize = 64;

@@ -158,6 +158,7 @@ impl Grains {
             self.kinds.resize(place + 1, Arc::clone(&cell));
         }
         self.kinds[place] = cell;
+        self.shard.shares.begin_turn();
         catch_unwind(AssertUnwindSafe(|| kind.activate(ctx)))
             .map(|activation| (activation, place as u32))
             .map_err(|panic| (Status::ActivationFailed, text_of(panic)))
@@ -166,6 +167,7 @@ impl Grains {
     /// Runs the handler that a letter asks for. The grain is at rest.
     #[inline(always)]
     fn begin(&mut self, slot: u32, letter: &mut Letter) {
+        self.shard.shares.begin_turn();
         let entry = self.catalog.entry_mut(slot);
         let cell = &*self.kinds[entry.kind as usize];
         if letter.deadline.is_due(self.shard.micros()) {
@@ -242,6 +244,7 @@ impl Grains {
 
     /// Polls a handler that was woken.
     fn resume(&mut self, slot: u32, place: u32, reply_to: ReplyTo) {
+        self.shard.shares.begin_turn();
         let entry = self.catalog.entry_mut(slot);
         let activation = entry.activation.as_mut().expect(AWAKE);
         let waker = self.suspensions.waker(place);
@@ -419,6 +422,7 @@ impl Shard {
     fn poll_task(&self, id: u64) {
         let taken = self.tasks.borrow_mut().take(id);
         let Some(mut taken) = taken else { return };
+        self.shares.begin_turn();
         match catch_unwind(AssertUnwindSafe(|| taken.poll())) {
             Ok(Poll::Pending) => self.tasks.borrow_mut().put_back(taken),
             Ok(Poll::Ready(())) => self.end_task(taken),
