@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // In tests an unwrap is an assertion.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use teff_lane::{PushError, Receiver, Sender, lane};
+use teff_lane::{PushError, Receiver, Rest, Sender, lane};
 
 /// How often each of a number of values was dropped.
 #[derive(Clone)]
@@ -70,24 +70,51 @@ impl Drop for Value {
     }
 }
 
+/// A value that owns no memory, so that one that is forgotten leaks nothing but its drop.
+struct Mark<'a>(&'a AtomicUsize);
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Pushes a value in one of the ways that there are; they mix within each lane.
+fn push(sender: &mut Sender<Value>, tally: &Tally, number: usize) {
+    match number % 3 {
+        0 => sender.try_push(tally.value(number)).ok().unwrap(),
+        1 => assert!(sender.push_with(|| tally.value(number))),
+        // Replaces the number's box, so that what `make` put there has to be dropped, too.
+        _ => assert!(sender.push_and_finish(
+            || tally.value(usize::MAX),
+            |value| value.number = Box::new(number),
+        )),
+    }
+}
+
+/// Unwinds without the message on the console.
+fn panic_quietly() -> ! {
+    resume_unwind(Box::new("on purpose"))
+}
+
 /// A lane of capacity 8 that has gone round a few times already, with `published` and then
 /// `unseen` values in it.
 fn filled(published: usize, unseen: usize) -> (Sender<Value>, Receiver<Value>, Tally) {
     let (mut sender, mut receiver) = lane(8);
     let warm_up = Tally::of(13);
     for number in 0..13 {
-        sender.try_push(warm_up.value(number)).ok().unwrap();
+        push(&mut sender, &warm_up, number);
         sender.publish();
         assert!(receiver.pop().is_some());
     }
     warm_up.assert_all_dropped_once();
     let tally = Tally::of(published + unseen);
     for number in 0..published {
-        sender.try_push(tally.value(number)).ok().unwrap();
+        push(&mut sender, &tally, number);
     }
     sender.publish();
     for number in published..published + unseen {
-        sender.try_push(tally.value(number)).ok().unwrap();
+        push(&mut sender, &tally, number);
     }
     (sender, receiver, tally)
 }
@@ -152,6 +179,89 @@ fn values_taken_before_the_ends_leave_are_not_dropped_again() {
 }
 
 #[test]
+fn values_lent_are_dropped_each_before_the_next_and_not_again_with_the_ends() {
+    for receiver_first in [true, false] {
+        for lent in 0..=8 {
+            let (mut sender, mut receiver, tally) = filled(8, 0);
+            let mut before = 0;
+            let taken = receiver.drain_in_place(lent, |value| {
+                tally.assert_dropped(|number| number < before);
+                assert_eq!(*value.number, before);
+                before += 1;
+                Rest::Value
+            });
+            assert_eq!((taken, sender.free()), (lent, lent));
+            tally.assert_dropped(|number| number < lent);
+            let (sender, receiver) = if receiver_first {
+                drop(receiver);
+                (Some(sender), None)
+            } else {
+                drop(sender);
+                (None, Some(receiver))
+            };
+            tally.assert_dropped(|number| number < lent);
+            drop((sender, receiver));
+            tally.assert_all_dropped_once();
+        }
+    }
+}
+
+#[test]
+fn a_look_drops_nothing() {
+    let (_sender, mut receiver, tally) = filled(8, 0);
+    assert_eq!(receiver.ready(8), 8);
+    for index in 0..8 {
+        assert_eq!(receiver.peek(index, |value| *value.number), Some(index));
+    }
+    tally.assert_dropped(|_| false);
+}
+
+#[test]
+fn what_is_put_in_the_place_of_a_lent_value_is_dropped_in_its_stead() {
+    let (_sender, mut receiver, tally) = filled(4, 0);
+    let replacements = Tally::of(4);
+    let mut taken = Vec::new();
+    receiver.drain_in_place(4, |value| {
+        let number = *value.number;
+        taken.push(std::mem::replace(value, replacements.value(number)));
+        Rest::Value
+    });
+    replacements.assert_all_dropped_once();
+    tally.assert_dropped(|_| false);
+    drop(taken);
+    tally.assert_all_dropped_once();
+}
+
+#[test]
+fn a_value_of_which_nothing_is_left_is_forgotten() {
+    let drops = AtomicUsize::new(0);
+    let (mut sender, mut receiver) = lane(4);
+    for _ in 0..4 {
+        assert!(sender.push_with(|| Mark(&drops)));
+    }
+    sender.publish();
+    let mut number = 0;
+    receiver.drain_in_place(4, |_| {
+        number += 1;
+        if number % 2 == 0 {
+            Rest::Nothing
+        } else {
+            Rest::Value
+        }
+    });
+    assert_eq!(drops.load(SeqCst), 2, "every other");
+    // Its slot is as good as any: what is written there overwrites what was forgotten.
+    assert_eq!(sender.free(), 4);
+    for _ in 0..4 {
+        assert!(sender.push_with(|| Mark(&drops)));
+    }
+    assert_eq!(drops.load(SeqCst), 2, "neither now");
+    drop(receiver);
+    drop(sender);
+    assert_eq!(drops.load(SeqCst), 6, "nor with the ends");
+}
+
+#[test]
 fn values_taken_after_the_sender_left_are_dropped_by_their_taker() {
     for_all_fillings(|sender, mut receiver, tally| {
         drop(sender);
@@ -208,6 +318,121 @@ fn a_panic_while_draining_loses_only_the_value_in_hand() {
 }
 
 #[test]
+fn a_panic_while_lending_drops_the_value_in_hand_once_and_no_other() {
+    for fatal in 0..8 {
+        let (mut sender, mut receiver, tally) = filled(8, 0);
+        let drained = catch_unwind(AssertUnwindSafe(|| {
+            receiver.drain_in_place(usize::MAX, |value| {
+                if *value.number == fatal {
+                    panic_quietly();
+                }
+                Rest::Value
+            });
+        }));
+        assert!(drained.is_err());
+        tally.assert_dropped(|number| number <= fatal);
+        assert_eq!((receiver.len(), sender.free()), (7 - fatal, fatal + 1));
+
+        let mut rest = Vec::new();
+        receiver.drain_in_place(usize::MAX, |value| {
+            rest.push(*value.number);
+            Rest::Value
+        });
+        assert!(rest.into_iter().eq(fatal + 1..8));
+        tally.assert_all_dropped_once();
+    }
+}
+
+#[test]
+fn a_panic_while_lending_and_leaving_drops_the_rest_once() {
+    for sender_first in [true, false] {
+        let (sender, mut receiver, tally) = filled(5, 3);
+        let sender = (!sender_first).then_some(sender);
+        let drained = catch_unwind(AssertUnwindSafe(move || {
+            receiver.drain_in_place(usize::MAX, |value| {
+                if *value.number == 2 {
+                    panic_quietly();
+                }
+                Rest::Value
+            });
+        }));
+        assert!(drained.is_err());
+        drop(sender);
+        tally.assert_all_dropped_once();
+    }
+}
+
+#[test]
+fn a_lent_value_whose_drop_panics_is_dropped_once_and_the_others_stay() {
+    for bomb in 0..4 {
+        let tally = Tally::of(4);
+        let (mut sender, mut receiver) = lane(4);
+        for number in 0..4 {
+            assert!(sender.push_with(|| tally.value_or_bomb(number, number == bomb)));
+        }
+        sender.publish();
+        let drained = catch_unwind(AssertUnwindSafe(|| {
+            receiver.drain_in_place(4, |_| Rest::Value);
+        }));
+        assert!(drained.is_err());
+        tally.assert_dropped(|number| number <= bomb);
+        assert_eq!((receiver.len(), sender.free()), (3 - bomb, bomb + 1));
+        drop(receiver);
+        drop(sender);
+        tally.assert_all_dropped_once();
+    }
+}
+
+#[test]
+fn a_panic_while_making_leaves_the_lane_as_it_was() {
+    for before in 0..8 {
+        let (mut sender, mut receiver, tally) = filled(0, before);
+        let pushed = catch_unwind(AssertUnwindSafe(|| {
+            sender.push_and_finish(|| panic_quietly(), |_| unreachable!("nothing was made"));
+        }));
+        assert!(pushed.is_err());
+        tally.assert_dropped(|_| false);
+        assert_eq!((sender.unpublished(), sender.free()), (before, 8 - before));
+
+        let more = Tally::of(8 - before);
+        for number in 0..8 - before {
+            push(&mut sender, &more, number);
+        }
+        sender.publish();
+        let mut got = Vec::new();
+        receiver.drain(8, |value| got.push(*value.number));
+        assert!(got.into_iter().eq((0..before).chain(0..8 - before)));
+        tally.assert_all_dropped_once();
+        more.assert_all_dropped_once();
+    }
+}
+
+#[test]
+fn a_panic_while_finishing_forgets_that_value_only() {
+    let (drops, forgotten) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    for after in 0..2 {
+        drops.store(0, SeqCst);
+        let (mut sender, mut receiver) = lane(4);
+        assert!(sender.push_with(|| Mark(&drops)));
+        let pushed = catch_unwind(AssertUnwindSafe(|| {
+            sender.push_and_finish(|| Mark(&forgotten), |_| panic_quietly());
+        }));
+        assert!(pushed.is_err());
+        assert_eq!((sender.unpublished(), sender.free()), (1, 3));
+        // The first of these takes the slot of the one that failed.
+        for _ in 0..after {
+            assert!(sender.push_with(|| Mark(&drops)));
+        }
+        sender.publish();
+        assert_eq!(receiver.drain(1, drop), 1);
+        drop(sender);
+        drop(receiver);
+        assert_eq!(drops.load(SeqCst), 1 + after, "those that were sent");
+        assert_eq!(forgotten.load(SeqCst), 0, "the one that was not");
+    }
+}
+
+#[test]
 fn a_panic_while_draining_and_leaving_drops_the_rest_once() {
     for sender_first in [true, false] {
         let (sender, mut receiver, tally) = filled(5, 3);
@@ -253,9 +478,14 @@ fn values_without_a_size_are_counted_and_dropped_like_others() {
     }
     assert!(matches!(sender.try_push(Unit), Err(PushError::Full(Unit))));
     assert_eq!(DROPS.load(SeqCst), 1, "the refused one");
+    assert!(!sender.push_with(|| Unit));
+    assert_eq!(DROPS.load(SeqCst), 1, "a refused one is not even made");
     sender.publish();
-    assert_eq!(receiver.drain(3, drop), 3);
+    assert_eq!(receiver.drain(1, drop), 1);
+    let mut rests = [Rest::Value, Rest::Nothing].into_iter();
+    assert_eq!(receiver.drain_in_place(2, |_| rests.next().unwrap()), 2);
+    assert_eq!(DROPS.load(SeqCst), 3, "and one is forgotten");
     drop(sender);
     drop(receiver);
-    assert_eq!(DROPS.load(SeqCst), 5);
+    assert_eq!(DROPS.load(SeqCst), 4);
 }

@@ -5,7 +5,7 @@
 
 use std::{
     cell::Cell,
-    panic::catch_unwind,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     sync::{
         Arc,
@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use teff_lane::{Doorbell, MAX_CAPACITY, PushError, Receiver, Sender, lane};
+use teff_lane::{Doorbell, MAX_CAPACITY, PushError, Receiver, Rest, Sender, lane};
 
 /// Compiles only if the type does *not* have the trait: with it, `refuse` would be ambiguous.
 macro_rules! assert_not_impl {
@@ -89,6 +89,63 @@ fn a_full_lane_without_a_receiver_is_closed() {
 }
 
 #[test]
+fn nothing_is_made_for_a_full_lane_whether_its_receiver_is_there_or_gone() {
+    let (mut sender, mut receiver) = lane(2);
+    assert!(sender.has_room());
+    assert!(sender.push_with(|| 1));
+    assert!(sender.push_and_finish(|| 10, |value| *value += 1));
+    assert!(!sender.has_room());
+    assert!(!sender.push_with(|| panic!("made without room")));
+    assert!(!sender.push_and_finish(|| panic!("made without room"), |_| ()));
+    sender.publish();
+    assert!(!sender.has_room(), "seen is not taken");
+    assert_eq!(receiver.pop(), Some(1));
+    assert!(sender.has_room(), "room made since it was last looked for");
+    assert!(sender.push_with(|| 3));
+    drop(receiver);
+    assert!(!sender.has_room());
+    assert!(!sender.push_with(|| panic!("made without room")));
+    assert!(sender.is_closed());
+}
+
+#[test]
+fn what_is_finished_in_the_slot_is_what_arrives() {
+    let (mut sender, mut receiver) = lane(2);
+    let mut steps = Vec::new();
+    assert!(sender.push_and_finish(
+        || {
+            steps.push("make");
+            [1, 0]
+        },
+        |value| {
+            assert_eq!(*value, [1, 0]);
+            value[1] = 2;
+        },
+    ));
+    assert_eq!(steps, ["make"]);
+    assert_eq!(receiver.ready(1), 0, "not published yet");
+    sender.publish();
+    assert_eq!(receiver.pop(), Some([1, 2]));
+}
+
+#[test]
+fn what_is_not_published_is_counted() {
+    let (mut sender, mut receiver) = lane(4);
+    assert_eq!(sender.unpublished(), 0);
+    for pushed in 1..=4 {
+        assert!(sender.push_with(|| pushed));
+        assert_eq!(sender.unpublished(), pushed);
+    }
+    assert!(!sender.push_with(|| 5));
+    assert_eq!(sender.unpublished(), 4, "a refused push is none");
+    sender.publish();
+    assert_eq!(sender.unpublished(), 0);
+    assert_eq!(receiver.drain(2, drop), 2);
+    assert!(sender.push_with(|| 5));
+    assert_eq!(sender.unpublished(), 1);
+}
+
+#[test]
 fn nothing_is_seen_before_it_is_published_and_publish_says_whether_anything_was() {
     let (mut sender, mut receiver) = lane(4);
     assert!(!sender.publish());
@@ -150,12 +207,120 @@ fn a_drain_takes_what_was_there_at_its_start_and_hands_the_slots_back_at_its_end
 }
 
 #[test]
+fn what_is_ready_can_be_looked_at_and_nothing_behind_it() {
+    let (mut sender, mut receiver) = lane(4);
+    assert_eq!(
+        (receiver.ready(4), receiver.peek(0, |value| *value)),
+        (0, None)
+    );
+    // So that what is looked at lies across the end of the slots.
+    for value in 0..3 {
+        sender.try_push(value).unwrap();
+    }
+    sender.publish();
+    assert_eq!(receiver.drain(3, drop), 3);
+    for value in 0..3 {
+        sender.try_push(value).unwrap();
+    }
+    sender.publish();
+    sender.try_push(3).unwrap();
+
+    assert_eq!(receiver.peek(0, |value| *value), None, "not counted yet");
+    assert_eq!(
+        (receiver.ready(0), receiver.ready(2), receiver.ready(9)),
+        (0, 2, 3)
+    );
+    let looks = [0, 1, 2, 3, 4, usize::MAX].map(|index| receiver.peek(index, |value| *value));
+    assert_eq!(looks, [Some(0), Some(1), Some(2), None, None, None]);
+    assert_eq!(sender.free(), 0, "a look takes nothing");
+    assert_eq!(receiver.pop(), Some(0));
+    assert_eq!(
+        receiver.peek(0, |value| *value),
+        Some(1),
+        "counted from the next one on"
+    );
+    assert_eq!(receiver.peek(2, |value| *value), None);
+}
+
+#[test]
+fn what_was_ready_is_known_without_another_look_at_the_sender() {
+    let (mut sender, mut receiver) = lane(4);
+    sender.try_push(0).unwrap();
+    sender.publish();
+    assert_eq!(receiver.ready(1), 1);
+    sender.try_push(1).unwrap();
+    sender.publish();
+    assert_eq!(receiver.ready(1), 1);
+    assert_eq!(
+        receiver.peek(1, |value| *value),
+        None,
+        "nobody looked for it"
+    );
+    assert_eq!(receiver.ready(2), 2);
+    assert_eq!(receiver.peek(1, |value| *value), Some(1));
+}
+
+#[test]
+fn a_drain_in_place_takes_what_was_there_at_its_start_and_hands_the_slots_back_at_its_end() {
+    let (mut sender, mut receiver) = lane(4);
+    for value in 0..3 {
+        sender.try_push(value).unwrap();
+    }
+    sender.publish();
+    let mut lend = |max, receiver: &mut Receiver<usize>| {
+        let mut got = Vec::new();
+        let taken = receiver.drain_in_place(max, |value| {
+            got.push(*value);
+            assert_eq!(
+                sender.free(),
+                usize::from(*value == 0),
+                "a slot came back during the drain"
+            );
+            if *value == 0 {
+                sender.try_push(3).unwrap();
+                sender.publish();
+            }
+            Rest::Value
+        });
+        assert_eq!(taken, got.len());
+        got
+    };
+    assert!(lend(0, &mut receiver).is_empty());
+    assert_eq!(lend(9, &mut receiver), [0, 1, 2]);
+    assert_eq!((sender.free(), receiver.len()), (3, 1));
+}
+
+#[test]
+fn a_drain_in_place_takes_no_more_than_asked() {
+    let (mut sender, mut receiver) = lane(8);
+    for value in 0..8 {
+        sender.try_push(value).unwrap();
+    }
+    sender.publish();
+    let mut got = Vec::new();
+    for (max, taken, free) in [(0, 0, 0), (3, 3, 3), (usize::MAX, 5, 8), (1, 0, 8)] {
+        let lend = |value: &mut i32| {
+            got.push(*value);
+            Rest::Nothing
+        };
+        assert_eq!(receiver.drain_in_place(max, lend), taken);
+        assert_eq!(sender.free(), free);
+    }
+    assert_eq!(got, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
 fn a_doorbell_wakes_once_per_park_and_not_at_all_when_awake() {
+    wakes_once_per_park_and_not_at_all_when_awake(|bell| bell);
+    wakes_once_per_park_and_not_at_all_when_awake(|bell| bell.with_barrier(|| ()));
+}
+
+fn wakes_once_per_park_and_not_at_all_when_awake(finish: impl Fn(Doorbell) -> Doorbell) {
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
-    let bell = Doorbell::new(move || {
+    let bell = finish(Doorbell::new(move || {
         counter.fetch_add(1, Ordering::Relaxed);
-    });
+    }));
     let wakes = || wakes.load(Ordering::Relaxed);
 
     bell.ring();
@@ -183,6 +348,56 @@ fn a_doorbell_wakes_once_per_park_and_not_at_all_when_awake() {
     bell.awake();
     bell.ring();
     assert_eq!((wakes(), bell.is_parked()), (1, false), "it woke by itself");
+}
+
+#[test]
+fn a_barrier_runs_once_per_park_before_the_last_look_and_never_for_a_ring() {
+    let barriers = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&barriers);
+    let bell = Doorbell::new(|| ()).with_barrier(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let barriers = || barriers.load(Ordering::Relaxed);
+
+    bell.ring();
+    assert_eq!(barriers(), 0, "a ring to an owner that is awake");
+    for (park, sleep) in [(1, true), (2, false)] {
+        let slept = bell.park(|| {
+            assert_eq!(barriers(), park, "not before the look");
+            assert!(bell.is_parked(), "not announced before the barrier");
+            sleep
+        });
+        assert_eq!((slept, bell.is_parked()), (sleep, sleep));
+        bell.ring();
+        bell.awake();
+        assert_eq!(barriers(), park, "a ring, or waking up");
+    }
+    bell.fence();
+    assert_eq!(
+        (barriers(), bell.is_parked()),
+        (3, false),
+        "a fence is no park"
+    );
+}
+
+#[test]
+fn a_park_whose_look_panics_costs_one_wake_up_and_no_more() {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&wakes);
+    let bell = Doorbell::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let parked = catch_unwind(AssertUnwindSafe(|| {
+        bell.park(|| resume_unwind(Box::new(())))
+    }));
+    assert!(parked.is_err());
+    assert!(bell.is_parked(), "until it says that it is awake");
+    bell.ring();
+    bell.ring();
+    assert_eq!(
+        (wakes.load(Ordering::Relaxed), bell.is_parked()),
+        (1, false)
+    );
 }
 
 #[test]

@@ -8,6 +8,9 @@
 
 mod common;
 
+#[path = "loom/barrier.rs"]
+mod barrier;
+
 use common::{Bed, Scale, Style, thread};
 use loom::sync::{
     Arc,
@@ -338,32 +341,6 @@ fn a_woken_owner_sees_the_message_even_if_its_bed_orders_nothing() {
             }
             bell.awake();
         }
-        assert_eq!(receiver.pop(), Some(1));
-        sending.join().unwrap();
-    });
-}
-
-/// What a barrier does to other threads cannot be modelled; here it would have nothing to do,
-/// because the owner has parked before the ringer starts.
-#[test]
-fn a_woken_owner_sees_the_message_even_if_the_ringer_has_no_fence() {
-    all(|| {
-        let woken = Arc::new(AtomicUsize::new(0));
-        let remote_woken = Arc::clone(&woken);
-        let bell = Doorbell::new(move || remote_woken.store(1, Relaxed)).with_barrier(|| ());
-        let bell = Arc::new(bell);
-        let (mut sender, mut receiver) = lane(2);
-        assert!(bell.park(|| receiver.is_empty()));
-        let ringer = Arc::clone(&bell);
-        let sending = thread::spawn(move || {
-            sender.try_push(1).unwrap();
-            sender.publish();
-            ringer.ring();
-        });
-        while woken.load(Relaxed) == 0 {
-            thread::yield_now();
-        }
-        bell.awake();
         assert_eq!(receiver.pop(), Some(1));
         sending.join().unwrap();
     });

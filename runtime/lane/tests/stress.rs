@@ -5,8 +5,8 @@
 //! On a busy machine a sender and a receiver that both poll wait for their turn on the CPU at each
 //! filling of the lane, up to a millisecond. So the smaller the lane, the fewer the messages.
 //!
-//! The doorbell with a barrier is only tested here: what `membarrier` does to other threads is
-//! nothing that loom knows.
+//! The doorbell with a barrier is only tested here with the kernel's: `loom.rs` takes for granted
+//! what `membarrier` does to other threads.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used)] // In tests an unwrap is an assertion.
 
@@ -247,4 +247,63 @@ fn no_wake_up_is_lost_to_a_barrier() {
         ..FULL
     };
     within_a_minute(a_ring_and_a_park_at_the_same_moment, scale);
+}
+
+/// What a shard does that ends: it says so, fences, and looks for what was sent; who sends, rings,
+/// and looks whether it has ended. At the same moment, round after round: one of them must see.
+fn a_fence_and_a_ring_at_the_same_moment(bell: &Arc<Doorbell>, rounds: u64) {
+    let start = Arc::new(AtomicU64::new(0));
+    let (work, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let ringer = {
+        let (bell, start) = (Arc::clone(bell), Arc::clone(&start));
+        let (work, ended) = (Arc::clone(&work), Arc::clone(&ended));
+        thread::spawn(move || {
+            let mut missed = Vec::new();
+            for round in 1..=rounds {
+                wait_for(&start, round);
+                dawdle(round % 61);
+                // As above: the look must not have to wait for the store.
+                black_box(ended.load(Relaxed));
+                work.store(round, Relaxed);
+                bell.ring();
+                if ended.load(Relaxed) < round {
+                    missed.push(round);
+                }
+            }
+            missed
+        })
+    };
+    let mut missed_here = Vec::new();
+    for round in 1..=rounds {
+        start.store(round, Relaxed);
+        dawdle(round % 67);
+        black_box(work.load(Relaxed));
+        ended.store(round, Relaxed);
+        bell.fence();
+        if work.load(Relaxed) < round {
+            missed_here.push(round);
+            wait_for(&work, round);
+        }
+    }
+    let missed_there = ringer.join().unwrap();
+    let by_both = missed_here
+        .iter()
+        .filter(|round| missed_there.binary_search(round).is_ok());
+    assert_eq!(by_both.count(), 0, "rounds in which neither saw the other");
+}
+
+#[test]
+fn either_a_fence_or_a_ring_sees_what_the_other_wrote() {
+    let scale = Scale {
+        messages: 300_000,
+        ..FULL
+    };
+    within_a_minute(
+        |scale| a_fence_and_a_ring_at_the_same_moment(&common::bell_and_bed().0, scale.messages),
+        scale,
+    );
+    within_a_minute(
+        |scale| a_fence_and_a_ring_at_the_same_moment(&bell_with_barrier().0, scale.messages),
+        scale,
+    );
 }

@@ -31,7 +31,7 @@ pub(crate) struct Scale {
 pub(crate) enum Style {
     /// `try_push` and `drain`.
     Moved,
-    /// `push_with`, `peek` and `drain_in_place`.
+    /// `push_with` and `push_and_finish` in turn, `peek` and `drain_in_place`.
     InPlace,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn bell_and_bed_with(
 /// Pushes one value; publishes and waits as long as the lane is full.
 fn push(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>, number: u64, style: Style) {
     if style == Style::InPlace {
-        while !sender.push_with(|| Box::new(number)) {
+        while !push_in_place(sender, number) {
             assert!(!sender.is_closed(), "the receiver left before {number}");
             publish(sender, bell);
             thread::yield_now();
@@ -105,6 +105,14 @@ fn push(sender: &mut Sender<Box<u64>>, bell: Option<&Doorbell>, number: u64, sty
                 thread::yield_now();
             }
         }
+    }
+}
+
+fn push_in_place(sender: &mut Sender<Box<u64>>, number: u64) -> bool {
+    if number.is_multiple_of(2) {
+        sender.push_with(|| Box::new(number))
+    } else {
+        sender.push_and_finish(|| Box::new(u64::MAX), |value| **value = number)
     }
 }
 
