@@ -98,7 +98,7 @@ impl Pair {
             Operation::Push => self.push(),
             Operation::PushMany(count) => (0..count).for_each(|_| self.push()),
             Operation::PushWith => {
-                self.push_in_place(|sender, number| sender.push_with(|| value(number)))
+                self.push_in_place(|sender, number| sender.push_with(|| value(number)));
             }
             Operation::PushAndFinish => self.push_in_place(|sender, number| {
                 sender.push_and_finish(|| value(u64::MAX), |slot| *slot = value(number))
