@@ -92,8 +92,13 @@ unsafe fn encode<M: Message>(room: &Room, out: &mut AlignedVec<16>) -> Result<()
 ///
 /// `room` holds an `M` as `Table::of::<M>` lays it out, and is not looked at again.
 unsafe fn drop<M: Message>(room: &mut Room) {
-    // SAFETY: passed on.
-    std::mem::drop(unsafe { read::<M>(room) });
+    if Table::lies_in_place::<M>() {
+        // SAFETY: the caller promises an `M` in place, and that nobody looks at it again.
+        unsafe { room.as_mut_ptr().cast::<M>().drop_in_place() };
+    } else {
+        // SAFETY: as in `read`. But not read: what is large may be too large for this stack.
+        std::mem::drop(unsafe { Box::from_raw(room.as_ptr().cast::<*mut M>().read()) });
+    }
 }
 
 /// # Safety
@@ -253,6 +258,58 @@ mod tests {
                 assert_eq!(small.take::<String>(), None);
             }
         }
+    }
+
+    #[test]
+    fn a_large_message_is_dropped_where_it_lies() {
+        type Large = [u64; 1 << 16];
+        let with_stack = |bytes| std::thread::Builder::new().stack_size(bytes);
+        let made = with_stack(64 * size_of::<Large>()).spawn(|| Inline::new::<Large>([7; 1 << 16]));
+        let message = made.unwrap().join().unwrap();
+        // Who drops a message, perhaps because it is too much, needs no stack to hold it.
+        let dropped = with_stack(size_of::<Large>() / 2).spawn(|| std::mem::drop(message));
+        dropped.unwrap().join().unwrap();
+    }
+
+    /// What holds `value` after it was lifted or moved. Nothing is left of it where it was.
+    fn moved<M: Message>(value: M, other: Option<Inline>) -> Inline {
+        let mut from = Inline::new(value);
+        let to = if let Some(mut to) = other {
+            from.move_to(&mut to);
+            to
+        } else {
+            from.lift()
+        };
+        assert!(from.is_empty() && from.is_inert());
+        assert!(from.take::<M>().is_none());
+        to
+    }
+
+    #[test]
+    fn values_of_every_size_are_lifted_and_moved_whole() {
+        fn check<const LEN: usize>() {
+            let bytes: [u8; LEN] = std::array::from_fn(|at| at as u8 + 1);
+            let texts = || (bytes, String::from("owned"));
+            let old = Inline::new(vec![String::from("in the way")]);
+            for other in [None, Some(Inline::empty()), Some(old)] {
+                let replaces = other.is_some();
+                assert_eq!(moved(bytes, other).take(), Some(bytes));
+                let other = replaces.then(|| Inline::new(texts()));
+                assert_eq!(moved(texts(), other).take(), Some(texts()));
+            }
+        }
+        check::<0>();
+        check::<1>();
+        check::<7>();
+        check::<8>();
+        check::<9>();
+        check::<39>();
+        check::<40>();
+        check::<41>();
+        check::<63>();
+        check::<64>();
+        check::<65>();
+        check::<200>();
     }
 
     #[test]
