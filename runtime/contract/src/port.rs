@@ -107,7 +107,8 @@ pub trait Port: Send + Sync + 'static {
     /// The cluster's keyed hash of a grain id, taken once per reference.
     fn hash(&self, id: &GrainId) -> u64;
 
-    /// Accepts a tell, or says at once why not.
+    /// Accepts a tell, or says at once why not. Who accepts it takes the arguments out; what it
+    /// left of them would never be dropped.
     ///
     /// # Errors
     ///
