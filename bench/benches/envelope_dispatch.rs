@@ -5,11 +5,11 @@
 //!
 //! - `function`: a hash map finds a state and a function pointer, which is called with the words
 //!   themselves. What a program would do that knows all its messages.
-//! - `letter/Plain`: the same hash map finds an activation, which is begun with the letter. It tells
-//!   methods apart, checks the type of the payload, moves it out, runs the handler and leaves a
-//!   reply. The difference to `function` is what the contract costs.
-//! - `letter/Patient`: the same with an `async` handler that does not wait: it is made a future that
-//!   takes the grain along, and polled once.
+//! - `letter/Plain`: the same hash map finds an activation, which is begun with the letter. It
+//!   tells methods apart, checks the type of the payload, moves it out, runs the handler and leaves
+//!   a reply. The difference to `function` is what the contract costs.
+//! - `letter/Patient`: the same with an `async` handler that does not wait: it is made a future
+//!   that takes the grain along, and polled once.
 //! - `one_grain`: the same two without the hash map, all letters to one grain.
 //!
 //! Letters are made where no clock runs, in batches, by the stub that callers use. Hashes are taken

@@ -1,8 +1,9 @@
 //! Which grains of a shard have full mailboxes, as every sender of the node can see.
 //!
 //! Senders ask before they send, so a full mailbox is felt where the message is made and not
-//! where it would be dropped. A mark is a bit picked by the grain's hash: two grains may share
-//! one, in which case the other waits or is refused too while the mark lasts. Only the shard
+//! where it would be dropped. A mark is the whole hash of the grain, in a place picked by it: no
+//! grain is taken for another. Of two marked grains with one place only the later has its mark;
+//! messages to the other are let through and meet its mailbox, which says so again. Only the shard
 //! itself writes. Reading costs one load as long as nothing is marked.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,16 +15,17 @@ use teff_core::hash::GrainHash;
 pub(crate) struct Congestion {
     /// How many mailboxes are marked.
     marked: AtomicU32,
-    bits: [AtomicU64; WORDS],
+    /// Hashes of marked grains; 0 where there is none.
+    hashes: [AtomicU64; PLACES],
 }
 
-const WORDS: usize = 256;
+const PLACES: usize = 1024;
 
 impl Default for Congestion {
     fn default() -> Self {
         Self {
             marked: AtomicU32::new(0),
-            bits: [const { AtomicU64::new(0) }; WORDS],
+            hashes: [const { AtomicU64::new(0) }; PLACES],
         }
     }
 }
@@ -31,6 +33,7 @@ impl Default for Congestion {
 impl Congestion {
     /// Whether the mailbox of a grain may be full. Relaxed throughout: a hint, whose being late by
     /// some messages the mailbox itself makes up for.
+    #[inline]
     pub(crate) fn is_marked(&self, hash: GrainHash) -> bool {
         self.marked.load(Ordering::Relaxed) != 0 && self.is_set(hash)
     }
@@ -42,30 +45,28 @@ impl Congestion {
         self.marked.store(marked + 1, Ordering::Relaxed);
     }
 
-    /// Sets the bit again that the unmarking of another grain may have cleared.
+    /// Sets the mark again that another grain may have taken the place of.
     pub(crate) fn set(&self, hash: GrainHash) {
-        let (word, bit) = place(hash);
-        let bits = self.bits[word].load(Ordering::Relaxed);
-        self.bits[word].store(bits | bit, Ordering::Relaxed);
+        self.place(hash).store(hash.0, Ordering::Relaxed);
     }
 
     /// Notes that a mailbox has room again. Only the owning shard may.
     pub(crate) fn unmark(&self, hash: GrainHash) {
-        let (word, bit) = place(hash);
-        let bits = self.bits[word].load(Ordering::Relaxed);
-        self.bits[word].store(bits & !bit, Ordering::Relaxed);
+        if self.is_set(hash) {
+            self.place(hash).store(0, Ordering::Relaxed);
+        }
         let marked = self.marked.load(Ordering::Relaxed);
         self.marked.store(marked - 1, Ordering::Relaxed);
     }
 
     fn is_set(&self, hash: GrainHash) -> bool {
-        let (word, bit) = place(hash);
-        self.bits[word].load(Ordering::Relaxed) & bit != 0
+        // A hash of 0, if there ever is one, is marked too often while its place is free.
+        self.place(hash).load(Ordering::Relaxed) == hash.0
     }
-}
 
-fn place(hash: GrainHash) -> (usize, u64) {
-    (hash.0 as usize / 64 % WORDS, 1 << (hash.0 % 64))
+    fn place(&self, hash: GrainHash) -> &AtomicU64 {
+        &self.hashes[hash.0 as usize % PLACES]
+    }
 }
 
 #[cfg(test)]
@@ -85,14 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_a_namesake_took_away_can_be_set_again() {
+    fn no_grain_is_taken_for_another_that_has_the_same_place() {
         let congestion = Congestion::default();
-        let (one, namesake) = (GrainHash(5), GrainHash(5 + (64 * WORDS as u64)));
+        let (one, namesake) = (GrainHash(5), GrainHash(5 + PLACES as u64));
         congestion.mark(one);
+        assert!(!congestion.is_marked(namesake));
         congestion.mark(namesake);
-        congestion.unmark(namesake);
-        assert!(!congestion.is_marked(one));
+        assert!(congestion.is_marked(namesake) && !congestion.is_marked(one));
         congestion.set(one);
-        assert!(congestion.is_marked(one));
+        congestion.unmark(namesake);
+        assert!(congestion.is_marked(one) && !congestion.is_marked(namesake));
     }
 }

@@ -42,7 +42,8 @@ pub(crate) struct Letter {
     pub kind: KindId,
     pub method: MethodId,
     /// Whether its sender waits for room: then it is taken into a mailbox that has filled since.
-    pub patient: bool,
+    /// `None` as in [`Outgoing::patient`](teff_contract::Outgoing::patient).
+    pub patient: Option<bool>,
 }
 
 /// The arguments of a letter and who waits for the reply.
@@ -102,7 +103,7 @@ pub(crate) struct Errand {
     pub target: Target,
     pub method: MethodId,
     pub payload: Payload,
-    pub patient: bool,
+    pub patient: Option<bool>,
     pub call: Option<OutsideCall>,
 }
 

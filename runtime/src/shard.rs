@@ -24,6 +24,7 @@ pub(crate) mod links;
 pub(crate) mod tasks;
 
 mod shares;
+pub(crate) mod pace;
 pub(crate) mod lane_out;
 mod calls;
 pub(crate) mod egress;
@@ -57,6 +58,7 @@ use self::calls::{Ended, Waiting};
 use self::kinds::Kinds;
 use self::lane_out::LaneOut;
 use self::links::Links;
+use self::pace::Pace;
 use self::shares::Shares;
 use self::tasks::Tasks;
 use self::timers::Timers;
@@ -87,6 +89,7 @@ pub(crate) struct Shard {
     /// Handlers that wait for room in some queue.
     room: RefCell<Vec<Waker>>,
     shares: Shares,
+    paces: Paces,
     /// The handler that is being polled: what its waker points to, and the place it waits in.
     polling: Cell<(*const (), u32)>,
     /// The kind that was sent last, and how often since its counter was written.
@@ -94,6 +97,15 @@ pub(crate) struct Shard {
     /// How the way to a grain on this node begins, as references remember it from this view: epoch
     /// and node. [`NOWHERE`] once the loop has ended: what destructors still send is refused.
     inside: Cell<u64>,
+}
+
+/// The paces of the stages that run handlers.
+#[derive(Default)]
+struct Paces {
+    lanes: Pace,
+    outside: Pace,
+    queue: Pace,
+    ready: Pace,
 }
 
 /// What a shard starts with, apart from what its node shares.
@@ -164,6 +176,7 @@ impl Shard {
             links: RefCell::new(parts.links),
             room: RefCell::default(),
             shares: Shares::default(),
+            paces: Paces::default(),
             polling: Cell::new(NOBODY),
             sent: Cell::new(None),
             inside: Cell::new(node.inside()),
@@ -197,11 +210,14 @@ impl Shard {
     }
 
     /// Looks at the clock again if handlers have taken their time since it was looked at last. The
-    /// coarse clock, which ticks every few milliseconds, costs a quarter of the real one.
-    fn keep_time(&self) {
-        if coarse() != self.coarse.get() {
+    /// coarse clock, which ticks every few milliseconds, costs a quarter of the real one. Says whether
+    /// it has ticked.
+    fn keep_time(&self) -> bool {
+        let has_ticked = coarse() != self.coarse.get();
+        if has_ticked {
             self.set_now(Instant::now());
         }
+        has_ticked
     }
 
     /// When something that begins now and takes so long is over, on the node's clock. Short times
@@ -295,8 +311,8 @@ fn coarse() -> (i64, i64) {
 /// A time of which a tick of the coarse clock is a small part.
 const LONG: Duration = Duration::from_secs(1);
 
-/// No waker points here.
 /// Begins no way.
 const NOWHERE: u64 = u64::MAX;
 
+/// No waker points here.
 const NOBODY: (*const (), u32) = (std::ptr::null(), 0);

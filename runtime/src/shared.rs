@@ -23,6 +23,7 @@ use crate::driver::Reactor;
 use crate::envelope::Outside;
 use crate::idle::IdleStrategy;
 use crate::overload::Policies;
+use crate::panics::wake_quietly;
 use crate::shard::wakers::Token;
 
 /// A node as its threads see it.
@@ -158,7 +159,7 @@ impl ShardShared {
     pub(crate) fn wait_for_room(&self, waker: Waker) {
         // Nobody else will: the next attempt learns that the shard has ended.
         if let Err(waker) = self.room.push_unless(waker, Waker::will_wake) {
-            waker.wake();
+            wake_quietly(waker);
         }
         self.doorbell.ring();
     }
@@ -187,7 +188,7 @@ impl ShardShared {
         drop(graveyard);
         drop(wakes);
         for waker in room.into_iter().flatten() {
-            waker.wake();
+            wake_quietly(waker);
         }
     }
 

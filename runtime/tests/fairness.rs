@@ -79,6 +79,25 @@ impl Worker {
         }
     }
 
+    /// The same as `hot`, but takes its time.
+    fn slow(&mut self, ctx: &Ctx) {
+        let until = Instant::now() + Duration::from_millis(1);
+        while Instant::now() < until && !self.0.has_stopped() {
+            std::hint::spin_loop();
+        }
+        self.0.hits.fetch_add(1, Ordering::Relaxed);
+        let me: WorkerRef = ctx.grain(ctx.key());
+        while !self.0.has_stopped() && me.slow().tell().is_ok() {}
+        self.0.full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long a sleep of a millisecond takes, in microseconds.
+    async fn oversleep(&mut self, ctx: &Ctx) -> u64 {
+        let started = Instant::now();
+        ctx.sleep(Duration::from_millis(1)).await;
+        started.elapsed().as_micros() as u64
+    }
+
     /// Sends as much as there is room for, and rests only while there is none.
     async fn grab(&mut self, ctx: &Ctx, to: String) {
         let shared = self.0.clone();
@@ -187,6 +206,30 @@ fn a_hot_grain_starves_neither_timers_nor_calls() {
         node.shutdown().unwrap();
         check(&node);
     }
+}
+
+#[test]
+fn handlers_that_take_long_hold_up_timers_by_some_of_them_only() {
+    let shared = Shared::default();
+    let node = node(1, &shared);
+    let slow: WorkerRef = node.grain(on(&node, 0, 0));
+    slow.slow().tell().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    // Past the first look at the clock, which comes after some dozens of messages.
+    while shared.hits.load(Ordering::Relaxed) < 100 {
+        assert!(Instant::now() < until, "there is no flood");
+        thread::yield_now();
+    }
+    let sleeper: WorkerRef = node.grain(on(&node, 0, 1));
+    let mut times: Vec<u64> = (0..9)
+        .map(|_| sleeper.oversleep().timeout(BUDGET * 5).wait().unwrap())
+        .collect();
+    times.sort_unstable();
+    // A round by numbers would be 1024 handlers of 1 ms.
+    assert!(times[4] < 300_000, "{times:?} us");
+    shared.stop.store(true, Ordering::Relaxed);
+    node.shutdown().unwrap();
+    check(&node);
 }
 
 #[test]

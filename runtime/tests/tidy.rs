@@ -38,7 +38,10 @@ const EDGES: [(&str, &[&str]); 11] = [
         ],
     ),
     ("runtime/cli", &["teff-core", "teff-transport", "teff-wire"]),
-    ("bench", &["teff-core", "teff-lane", "teff-wire"]),
+    (
+        "bench",
+        &["teff-contract", "teff-core", "teff-lane", "teff-wire"],
+    ),
     ("examples", &["teff"]),
     ("perf", &["teff", "teff-lane"]),
 ];

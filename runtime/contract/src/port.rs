@@ -33,6 +33,14 @@ pub enum Overload {
     Shed,
 }
 
+impl Overload {
+    /// Whether the sender waits.
+    #[inline]
+    pub(crate) fn waits(self) -> bool {
+        self == Self::Wait
+    }
+}
+
 /// A grain, and what its caller knows about it.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -61,8 +69,8 @@ pub struct Outgoing<'a> {
     /// The arguments. Empty once they are accepted.
     pub payload: &'a mut Payload,
     /// Whether its sender waits for room, so that it is taken in even where a race has let it
-    /// arrive at a full mailbox.
-    pub patient: bool,
+    /// arrive at a full mailbox. `None`: as its kind says, or else as calls do and tells do not.
+    pub patient: Option<bool>,
 }
 
 /// A call made on a shard: a number that its port understands.

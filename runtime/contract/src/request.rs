@@ -110,7 +110,7 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
             target: self.grain.target()?,
             method: self.method,
             payload: &mut self.payload,
-            patient: self.overload == Some(Overload::Wait),
+            patient: self.overload.map(Overload::waits),
         });
         match told {
             Ok(()) => {
@@ -241,7 +241,7 @@ impl Unsent<'_> {
             Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
             None => self.timeout,
         };
-        let patient = !matches!(self.overload, Some(Overload::Refuse | Overload::Shed));
+        let patient = self.overload.map(Overload::waits);
         match port.call(&mut self.lend(patient), left) {
             Pending::NoRoom => {}
             pending => return Poll::Ready(pending),
@@ -263,7 +263,7 @@ impl Unsent<'_> {
             !self.payload.is_empty(),
             "a tell was polled after it had been accepted"
         );
-        match port.tell(&mut self.lend(true)) {
+        match port.tell(&mut self.lend(Some(true))) {
             Err(Declined::NoRoom) if !self.is_late() => {}
             told => return Poll::Ready(told.map_err(TellError::from)),
         }
@@ -298,7 +298,7 @@ impl Unsent<'_> {
         }
     }
 
-    fn lend(&mut self, patient: bool) -> Outgoing<'_> {
+    fn lend(&mut self, patient: Option<bool>) -> Outgoing<'_> {
         Outgoing {
             target: self.target,
             method: self.method,

@@ -20,7 +20,7 @@ use teff_transport::{Fate, LinkId, Sent};
 use teff_wire::{Block, CallId, NodeId, Status};
 
 use crate::envelope::{CallRef, OutsideCall, Settled};
-use crate::panics::drop_quietly;
+use crate::panics::{drop_quietly, wake_quietly};
 use crate::shard::Shard;
 use crate::shard::wakers::{Ready, What};
 use crate::status;
@@ -380,7 +380,7 @@ impl Shard {
         match poller {
             Poller::Nobody => {}
             Poller::Suspension(place) => self.ready(Ready::Now(What::Suspension(place))),
-            Poller::Waker(waker) => waker.wake(),
+            Poller::Waker(waker) => wake_quietly(waker),
         }
     }
 

@@ -380,7 +380,7 @@ impl Letter {
     #[inline]
     pub(crate) fn blank(
         target: &Target,
-        (method, patient): (MethodId, bool),
+        (method, patient): (MethodId, Option<bool>),
         reply: Option<CallRef>,
         deadline: Micros,
     ) -> Self {

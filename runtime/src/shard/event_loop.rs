@@ -16,7 +16,7 @@ use teff_lane::Receiver;
 use crate::driver::Driver;
 use crate::envelope::Envelope;
 use crate::idle::{Idle, Idler};
-use crate::panics::drop_quietly;
+use crate::panics::{drop_quietly, wake_quietly};
 use crate::shard::Shard;
 use crate::shard::ending::finish;
 use crate::shard::ingress::{OutsideLane, drain_lanes};
@@ -214,7 +214,7 @@ impl<D: Driver> EventLoop<D> {
 
     async fn idle(&mut self) {
         let now = self.shard.now.get();
-        if self.shard.has_ready() {
+        if self.shard.has_ready() || self.shard.has_letters() {
             return;
         }
         match self.idler.handle_idle(now) {
@@ -251,28 +251,50 @@ impl Grains {
     /// Runs letters from this shard to itself. Those that the letters send wait for the next turn.
     fn run_queue(&mut self) -> usize {
         let count = self.shard.queue.borrow().len().min(QUEUE_BATCH);
-        for index in 0..count {
-            if index % MESSAGES_PER_LOOK == MESSAGES_PER_LOOK - 1 {
-                self.shard.keep_time();
-            }
-            let letter = self.shard.queue.borrow_mut().pop_front();
-            let Some(letter) = letter else { break };
-            self.deliver_owned(letter);
+        if count == 0 {
+            return 0;
         }
-        count
+        let shard = Rc::clone(&self.shard);
+        let mut stage = shard.paces.queue.begin();
+        let mut done = 0;
+        while done < count {
+            let batch = stage.batch().min(count - done);
+            for _ in 0..batch {
+                let letter = shard.queue.borrow_mut().pop_front();
+                if let Some(letter) = letter {
+                    self.deliver_owned(letter);
+                }
+            }
+            done += batch;
+            if done < count && stage.is_over(|| shard.keep_time()) {
+                break;
+            }
+        }
+        done
     }
 
     fn run_ready(&mut self) -> usize {
         let count = self.shard.ready.borrow().len().min(QUEUE_BATCH);
-        for index in 0..count {
-            if index % MESSAGES_PER_LOOK == MESSAGES_PER_LOOK - 1 {
-                self.shard.keep_time();
-            }
-            let ready = self.shard.ready.borrow_mut().pop_front();
-            let Some(ready) = ready else { break };
-            self.poll(ready.begin());
+        if count == 0 {
+            return 0;
         }
-        count
+        let shard = Rc::clone(&self.shard);
+        let mut stage = shard.paces.ready.begin();
+        let mut done = 0;
+        while done < count {
+            let batch = stage.batch().min(count - done);
+            for _ in 0..batch {
+                let ready = shard.ready.borrow_mut().pop_front();
+                if let Some(ready) = ready {
+                    self.poll(ready.begin());
+                }
+            }
+            done += batch;
+            if done < count && stage.is_over(|| shard.keep_time()) {
+                break;
+            }
+        }
+        done
     }
 }
 
@@ -282,7 +304,7 @@ impl Shard {
         loop {
             let waker = self.timers.borrow_mut().pop_due(self.now.get());
             let Some(waker) = waker else { return count };
-            waker.wake();
+            wake_quietly(waker);
             count += 1;
         }
     }
@@ -296,13 +318,18 @@ impl Shard {
         let foreign = self.node.shard(self.id()).take_room();
         let count = foreign.len();
         for waker in own.into_iter().chain(foreign) {
-            waker.wake();
+            wake_quietly(waker);
         }
         count
     }
 
     fn is_waited_for_room(&self) -> bool {
         !self.room.borrow().is_empty()
+    }
+
+    /// Whether destructors have sent something to their own shard since its last round.
+    fn has_letters(&self) -> bool {
+        !self.queue.borrow().is_empty()
     }
 
     fn has_ready(&self) -> bool {
@@ -382,7 +409,7 @@ impl Shard {
 }
 
 /// Letters of the shard to itself, and woken handlers, per turn: a hot pair of grains does not
-/// keep the loop from its lanes and its socket for more than some 100 us.
+/// keep the loop from its lanes and its socket. Slow handlers end their stage earlier: see `Pace`.
 const QUEUE_BATCH: usize = 1024;
 
 /// Inner messages after which everything else gets its look, which then costs little beside them.
@@ -395,9 +422,6 @@ const IDLE_LOOKS: usize = 64;
 
 /// Idle turns between two looks at the clock: together about a microsecond.
 const IDLE_TURNS_PER_LOOK: u64 = 8;
-
-/// Messages of the shard's own queues between two looks at the coarse clock.
-const MESSAGES_PER_LOOK: usize = 32;
 
 /// Events of links per turn, for the same reason.
 const EVENTS_PER_TURN: usize = 1024;

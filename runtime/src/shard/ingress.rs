@@ -3,6 +3,7 @@
 //! Messages from outside are the only ones that add work to a node, so they are let in last. What
 //! they lead to is theirs to wait for: see [`OutsideLane`].
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::panics::drop_quietly;
 use crate::shard::Shard;
 use crate::shard::catalog::NONE;
 use crate::shard::links::Parcel;
+use crate::shard::pace::BATCH;
 use crate::shard::turn::Grains;
 use crate::status;
 
@@ -64,9 +66,14 @@ impl OutsideLane {
         if let Some(errand) = self.stuck.take() {
             self.stuck = grains.run_errand(errand);
         }
+        if !self.has_work() {
+            return 0;
+        }
+        let shard = Rc::clone(&grains.shard);
+        let mut stage = shard.paces.outside.begin();
         let mut count = 0;
         while count < max && self.stuck.is_none() {
-            let wanted = FETCH.min(max - count);
+            let wanted = stage.batch().min(max - count);
             let ready = self.receiver.ready(wanted);
             fetch(grains, &self.receiver, ready);
             // One by one, because a message that finds no room ends the batch.
@@ -83,7 +90,7 @@ impl OutsideLane {
             }
             // Who looks again at once takes the line that says how much there is from the sender
             // with every message, and both are slowed to the pace of that line.
-            if ready < wanted {
+            if ready < wanted || stage.is_over(|| shard.keep_time()) {
                 break;
             }
         }
@@ -300,7 +307,7 @@ impl Grains {
             kind: id.kind,
             deadline: self.shard.deadline_from(header.deadline_us),
             method: header.method,
-            patient: false,
+            patient: Some(false),
             content: Content::Bytes {
                 block: payload,
                 reply,
@@ -470,23 +477,30 @@ const LANE_BATCH: usize = 1024;
 
 /// Messages that are prepared for together: enough for their waits to overlap, few enough to stay
 /// in the first-level cache.
-const FETCH: usize = 32;
+const FETCH: usize = BATCH;
 
 /// Takes what other shards have sent. Returns how much.
 pub(crate) fn drain_lanes(grains: &mut Grains, lanes: &mut [Receiver<Envelope>]) -> usize {
     let mut count = 0;
     for lane in lanes {
         let mut taken = 0;
+        if lane.is_empty() {
+            continue;
+        }
+        let shard = Rc::clone(&grains.shard);
+        let mut stage = shard.paces.lanes.begin();
         while taken < LANE_BATCH {
-            let ready = lane.ready(FETCH);
+            let wanted = stage.batch();
+            let ready = lane.ready(wanted);
             if ready == 0 {
                 break;
             }
             fetch(grains, lane, ready);
-            if taken > 0 {
-                grains.shard.keep_time();
-            }
             taken += lane.drain_in_place(ready, |envelope| grains.take_in(envelope));
+            // Who has caught up does not ask what time it is.
+            if ready == wanted && stage.is_over(|| shard.keep_time()) {
+                break;
+            }
         }
         count += taken;
     }

@@ -316,7 +316,12 @@ impl Grains {
 
     /// Runs letters that have waited, until a handler waits itself or others must get their turn.
     fn run_mailbox(&mut self, slot: u32, place: u32) {
-        for _ in 0..MAILBOX_BATCH {
+        let most = if self.shard.paces.ready.is_slow() {
+            1
+        } else {
+            MAILBOX_BATCH
+        };
+        for _ in 0..most {
             let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
             if suspension.handler.is_some() {
                 return;
@@ -397,9 +402,14 @@ impl Shard {
     /// Whether a letter from this node was promised room, by its sender or its kind.
     #[cold]
     fn is_patient(&self, letter: &Letter) -> bool {
-        letter.patient
-            || matches!(letter.content, Content::Value { .. })
-                && self.node.overload.of(letter.kind) == Some(Overload::Wait)
+        let by_kind = || {
+            self.node
+                .overload
+                .of(letter.kind)
+                .map(|policy| policy == Overload::Wait)
+        };
+        let by_nature = !letter.is_tell();
+        letter.patient.or_else(by_kind).unwrap_or(by_nature)
     }
 
     /// Ends a letter that does not run.
