@@ -168,9 +168,15 @@ fn an_open_loop_keeps_its_rate_and_has_no_raw_one() {
     assert_absent(&line, &["raw", "bytes_per_grain"]);
     // It never sends early; on a busy machine it may end late.
     let rate = number(&line, "rate");
-    assert!(rate > 0.0 && rate <= 2000.0 * MANY_DUE, "{line}");
+    assert!(
+        (2000.0 / LATE..=2000.0 * MANY_DUE).contains(&rate),
+        "{line}"
+    );
     assert_eq!(line["with"]["rate"], 2000.0);
 }
+
+/// A slice may take three times as long as it should, and hold a tenth less than its share.
+const LATE: f64 = 3.3;
 
 /// A slice of 10 ms holds 20 messages at that rate, and may end right after the last was due.
 const MANY_DUE: f64 = 1.2;

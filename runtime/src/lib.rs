@@ -36,22 +36,26 @@
 //!   grain. A sender is a grain, or a thread outside the shards.
 //! * A *call* is handled at most once. Its error says whether the handler ran: see [`CallError`].
 //! * One handler of a grain runs at a time. A panic in it ends that activation and nothing else.
-//! * Every queue is bounded (in messages), and whoever finds one full is told.
+//! * Every queue is bounded (in messages), and whoever finds one full is told. A tell that was on
+//!   its way when a mailbox filled is counted as `mailbox_full`; where its sender waits for room,
+//!   it is taken in.
 //! * Every message that was accepted is handled or counted with a reason: see [`Counters`].
 //!
 //! # What differs from the design, and why
 //!
-//! * `Driver` has three methods: sleep, yield and end. Timers and tasks are the shard's own,
+//! * `Driver` has three methods: `park`, `turn` and `close`. Timers and tasks are the shard's own,
 //!   because a timer of the reactor would need a task of the reactor, whose wakers must not be had.
 //! * `driver/io_uring.rs` has one unsafe block: glommio takes an eventfd in no safe way.
 //! * A thread outside has a lane to each shard that it sends to, not one into the node: a message
 //!   then crosses one lane, not two, and one slow shard does not hold up the others.
 //! * The default reactor is `poll(2)` on two descriptors (`driver/epoll.rs`) and not glommio: a
-//!   parked shard answers in 11 us with it and in 25 us with glommio, whose wake-up allocates
-//!   besides. [`Reactor::IoUring`] selects glommio; shards use nothing of it but its sleep.
+//!   parked shard answers in less than half the time (`perf lane-call --idle park`), and glommio's
+//!   wake-up allocates besides. [`Reactor::IoUring`] selects glommio; shards use nothing of it but its sleep.
 //! * A payload and the futures of handlers have unsafe code of their own in `teff-contract`
 //!   (`payload/inline.rs`, `handler.rs`): a lane slot is two cache lines instead of three, and an
 //!   `async` handler costs no allocation.
+//! * One turn of a handler may take half of the room in a lane or in its shard's own queue, or
+//!   less when many wait: grains of a shard share its lanes, and one of them could fill them.
 //! * The catalog's index is an own table of 64-bit buckets, because hashbrown does not say where a
 //!   bucket is, which prefetching must know.
 //! * A deadline of a call of a second or more may be up to 4 ms early: reading the exact clock for

@@ -29,6 +29,7 @@ pub(crate) mod lane_out;
 mod calls;
 pub(crate) mod egress;
 mod turn;
+mod link_events;
 mod ingress;
 mod ending;
 pub(crate) mod event_loop;
@@ -210,8 +211,8 @@ impl Shard {
     }
 
     /// Looks at the clock again if handlers have taken their time since it was looked at last. The
-    /// coarse clock, which ticks every few milliseconds, costs a quarter of the real one. Says whether
-    /// it has ticked.
+    /// coarse clock, which ticks every few milliseconds, costs a quarter of the real one. Says
+    /// whether it has ticked.
     fn keep_time(&self) -> bool {
         let has_ticked = coarse() != self.coarse.get();
         if has_ticked {

@@ -19,7 +19,7 @@ struct Bomb;
 impl Drop for Bomb {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            panic_any(Bomb);
+            panic_any(Self);
         }
     }
 }

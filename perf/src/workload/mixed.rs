@@ -3,7 +3,8 @@
 //! Grains of shard 0 share the rate evenly. Of what each sends, a fifth are calls and the rest are
 //! tells; half goes to grains of its own shard and half to the other. The latency of a call counts
 //! from when it was due: a driver that is late, because a call took long or its shard was busy,
-//! sends at once, and its lateness counts. Nothing is left out for being late.
+//! sends at once, and its lateness counts. Nothing is left out for being late: a rate that the node
+//! cannot keep is an error. Each slice begins without a backlog.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,9 +100,17 @@ impl<R: Target> Sender<R> {
         loop {
             let due = Duration::from_secs_f64(self.offset + self.interval * number as f64);
             let due = begin + due;
-            if due >= begin + self.time || wait_until(&ctx, due).await >= give_up {
+            if due >= begin + self.time {
                 break;
             }
+            // To leave out what is later still would make the figures look better than they are.
+            ensure!(
+                wait_until(&ctx, due).await < give_up,
+                "the node cannot keep this rate: after {:?} it had not sent what was due in {:?}; \
+                 ask for a lower --rate",
+                self.time * HOPELESS,
+                self.time,
+            );
             let grains = if self.random.bool() { near } else { far };
             let target = &grains[self.random.usize(..grains.len())];
             if self.random.u32(..CALL_ONE_IN) == 0 {

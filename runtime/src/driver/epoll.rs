@@ -3,7 +3,9 @@
 //! Two descriptors are all that a shard ever waits for, so one call that names both is shorter
 //! than a standing set of interests, and works wherever Linux does: under Docker's and Kubernetes'
 //! default seccomp profiles, in gVisor, with little locked memory. It is the default because it
-//! wakes up three times as fast as the reactor behind io_uring: 9 us against 25, doorbell to turn.
+//! wakes up more than twice as fast as the reactor behind io_uring: compare
+//! `perf lane-call --idle park` with and without `TEFF_REACTOR=io_uring`. The name is that of the
+//! choice in the design, readiness or completion; `poll` does for two descriptors what `epoll` does.
 
 use std::io;
 use std::net::UdpSocket;

@@ -134,7 +134,9 @@ impl Builder {
         self
     }
 
-    /// How many messages wait for a grain whose handler is suspended. Default 1024.
+    /// How many messages wait for a grain whose handler is suspended. Default 1024. Messages whose
+    /// senders wait for room are taken in beyond that if they were on their way when it filled: at
+    /// most what lanes and the shard's own queue hold.
     pub fn mailbox_capacity(mut self, messages: usize) -> Self {
         self.limits.mailbox_capacity = messages;
         self

@@ -437,7 +437,8 @@ impl Shard {
             Ok(Poll::Pending) => self.tasks.borrow_mut().put_back(taken),
             Ok(Poll::Ready(())) => self.end_task(taken),
             Err(panic) => {
-                tracing::error!(shard = self.id().0, "a task panicked: {}", text_of(panic));
+                let text = text_of(panic);
+                tracing::error!(shard = self.id().0, "a task panicked: {text}");
                 self.end_task(taken);
             }
         }
