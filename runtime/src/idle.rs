@@ -1,8 +1,8 @@
 //! What a shard does when there is nothing to do: poll on, or sleep.
 //!
-//! A wake-up costs some microseconds on either side, so polling a little before sleeping pays when work
-//! comes back soon, and is a waste when it does not. [`Idler`] finds out which: its window grows
-//! when work came within it, or soon after sleep began, and shrinks when it was waited out.
+//! A wake-up costs some microseconds on either side, so polling a little before sleeping pays when
+//! work comes back soon, and is a waste when it does not. [`Idler`] finds out which: its window
+//! grows when work came within it, or soon after sleep began, and shrinks when it was waited out.
 
 use std::time::{Duration, Instant};
 

@@ -49,8 +49,9 @@
 //! * A thread outside has a lane to each shard that it sends to, not one into the node: a message
 //!   then crosses one lane, not two, and one slow shard does not hold up the others.
 //! * The default reactor is `poll(2)` on two descriptors (`driver/epoll.rs`) and not glommio: a
-//!   parked shard answers in less than half the time (`perf lane-call --idle park`), and glommio's
-//!   wake-up allocates besides. [`Reactor::IoUring`] selects glommio; shards use nothing of it but its sleep.
+//!   parked shard answers in less than half the time (`perf lane-call --idle park`), and the
+//!   wake-up of glommio allocates besides. [`Reactor::IoUring`] selects glommio; shards use nothing
+//!   of it but its sleep.
 //! * A payload and the futures of handlers have unsafe code of their own in `teff-contract`
 //!   (`payload/inline.rs`, `handler.rs`): a lane slot is two cache lines instead of three, and an
 //!   `async` handler costs no allocation.

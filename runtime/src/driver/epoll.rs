@@ -5,7 +5,7 @@
 //! default seccomp profiles, in gVisor, with little locked memory. It is the default because it
 //! wakes up more than twice as fast as the reactor behind io_uring: compare
 //! `perf lane-call --idle park` with and without `TEFF_REACTOR=io_uring`. The name is that of the
-//! choice in the design, readiness or completion; `poll` does for two descriptors what `epoll` does.
+//! choice in the design, readiness or completion; for two descriptors `poll` does.
 
 use std::io;
 use std::net::UdpSocket;
