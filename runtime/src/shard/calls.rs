@@ -242,7 +242,11 @@ impl Shard {
         if outcome.is_some() {
             return false;
         }
-        *outcome = Some(Ok(Reply::Value(reply.lift())));
+        // Moved to where it is to lie, not by way of the stack.
+        let place = outcome.insert(Ok(Reply::Value(Payload::empty())));
+        if let Ok(Reply::Value(place)) = place {
+            reply.move_to(place);
+        }
         let poller = std::mem::take(poller);
         calls.disarm(call);
         drop(calls);

@@ -233,10 +233,7 @@ impl Shard {
             ReplyTo::Call(to)
                 if to.shard() == self.id() && self.complete_with(to.call(), reply) => {}
             ReplyTo::Call(call) if call.shard() != self.id() => {
-                self.push_with(call.shard(), || {
-                    let settled = Ok(reply.lift());
-                    Envelope::Reply { call, settled }
-                });
+                self.push_reply(call, reply);
             }
             waits => self.reply(waits, Ok(reply.lift())),
         }
@@ -285,9 +282,7 @@ impl Shard {
     /// Puts an envelope into a lane if there is room; what a peer sends must not pile up.
     pub(crate) fn try_push(&self, shard: ShardId, envelope: Envelope) -> Result<(), Envelope> {
         let mut lanes = self.lanes.borrow_mut();
-        let lane = lanes[usize::from(shard.0)]
-            .as_mut()
-            .expect("no lane leads to oneself");
+        let lane = lane_to(&mut lanes, shard);
         if !lane.has_room() {
             return Err(envelope);
         }
@@ -297,19 +292,33 @@ impl Shard {
 
     /// Puts an envelope into a lane that may not refuse it.
     pub(crate) fn push(&self, shard: ShardId, envelope: Envelope) {
-        self.push_with(shard, || envelope);
+        lane_to(&mut self.lanes.borrow_mut(), shard).push(envelope);
     }
 
+    /// Puts the reply to a call into a lane: it is moved straight into the slot.
     #[inline]
-    fn push_with(&self, shard: ShardId, make: impl FnOnce() -> Envelope) {
+    fn push_reply(&self, call: CallRef, reply: &mut Payload) {
         let mut lanes = self.lanes.borrow_mut();
-        let lane = lanes[usize::from(shard.0)]
-            .as_mut()
-            .expect("no lane leads to oneself");
+        let lane = lane_to(&mut lanes, call.shard());
+        let blank = || Envelope::Reply {
+            call,
+            settled: Ok(Payload::empty()),
+        };
+        let mut fill = |envelope: &mut Envelope| {
+            if let Envelope::Reply {
+                settled: Ok(settled),
+                ..
+            } = envelope
+            {
+                reply.move_to(settled);
+            }
+        };
         if lane.has_room() {
-            lane.push_with(make);
+            lane.push_and_finish(blank, fill);
         } else {
-            lane.push_later(make());
+            let mut envelope = blank();
+            fill(&mut envelope);
+            lane.push_later(envelope);
         }
     }
 
@@ -360,6 +369,12 @@ impl Shard {
         self.count_sent(target.contract);
         self.drop_for(target, Reason::Shed);
     }
+}
+
+fn lane_to(lanes: &mut [Option<LaneOut>], shard: ShardId) -> &mut LaneOut {
+    lanes[usize::from(shard.0)]
+        .as_mut()
+        .expect("no lane leads to oneself")
 }
 
 impl Letter {

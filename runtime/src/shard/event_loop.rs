@@ -97,16 +97,12 @@ impl<D: Driver> EventLoop<D> {
     /// at, because a look at everything takes as long as some messages.
     fn turn(&mut self) -> bool {
         let mut inner = 0;
-        // Who does not poll looks once.
-        let mut looks = if self.idler.may_poll() { IDLE_LOOKS } else { 1 };
         loop {
             let done = self.round();
             inner += done;
-            looks -= 1;
-            if inner >= INNER_ENOUGH || (done == 0 && (inner > 0 || looks == 0)) {
+            if inner >= INNER_ENOUGH || (done == 0 && (inner > 0 || !self.is_sent_something())) {
                 break;
             }
-            looks = looks.max(1);
         }
         let mut work = inner + self.take_orders();
         work += self.receive(inner == 0);
@@ -135,6 +131,12 @@ impl<D: Driver> EventLoop<D> {
         work += self.grains.run_ready();
         // Also when there was nothing: answers may wait for room.
         work + usize::from(self.shard.flush_lanes())
+    }
+
+    /// Looks for a while whether other shards send something. Who does not poll does not look.
+    fn is_sent_something(&mut self) -> bool {
+        self.idler.may_poll()
+            && (0..IDLE_LOOKS).any(|_| self.lanes.iter_mut().any(|lane| !lane.is_empty()))
     }
 
     fn admit(&mut self, idle: bool) -> usize {
@@ -418,7 +420,7 @@ const INNER_ENOUGH: usize = 64;
 /// Looks for inner messages per idle turn: together about as long as a look at everything else.
 /// Also what keeps the shard from asking a thread outside for each of its messages as it is made,
 /// which would slow that thread down several times.
-const IDLE_LOOKS: usize = 64;
+const IDLE_LOOKS: usize = 256;
 
 /// Idle turns between two looks at the clock: together about a microsecond.
 const IDLE_TURNS_PER_LOOK: u64 = 8;
