@@ -31,6 +31,8 @@ pub(crate) struct EventLoop<D> {
     driver: D,
     lanes: Vec<Receiver<Envelope>>,
     outside: Vec<OutsideLane>,
+    /// Idle turns in which lanes from outside are not looked at.
+    leave_outside: u32,
     turns: u64,
     idler: Idler,
     next_receive: Instant,
@@ -53,6 +55,7 @@ impl<D: Driver> EventLoop<D> {
             driver,
             lanes,
             outside: Vec::new(),
+            leave_outside: 0,
             turns: 0,
             idler,
             next_receive: now,
@@ -107,7 +110,7 @@ impl<D: Driver> EventLoop<D> {
         let mut work = inner + self.take_orders();
         work += self.receive(inner == 0);
         work += self.grains.take_link_events(EVENTS_PER_TURN);
-        work += self.admit(work == 0);
+        work += self.take_outside(work == 0);
         work += self.shard.fire_timers();
         work += self.shard.expire_calls();
         if work > inner {
@@ -139,13 +142,21 @@ impl<D: Driver> EventLoop<D> {
             && (0..IDLE_LOOKS).any(|_| self.lanes.iter_mut().any(|lane| !lane.is_empty()))
     }
 
-    fn admit(&mut self, idle: bool) -> usize {
+    /// Lets messages from outside in, unless it has just caught up with who sends them.
+    fn take_outside(&mut self, idle: bool) -> usize {
+        if idle && self.leave_outside > 0 {
+            self.leave_outside -= 1;
+            return 0;
+        }
         let max = if idle { ADMIT_IDLE } else { ADMIT_BUSY };
         let mut work = 0;
         for lane in &mut self.outside {
             work += lane.admit(&mut self.grains, max);
         }
         self.outside.retain_mut(|lane| !lane.is_over());
+        if (1..max).contains(&work) {
+            self.leave_outside = LEAVE_OUTSIDE;
+        }
         work
     }
 
@@ -418,9 +429,12 @@ const QUEUE_BATCH: usize = 1024;
 const INNER_ENOUGH: usize = 64;
 
 /// Looks for inner messages per idle turn: together about as long as a look at everything else.
-/// Also what keeps the shard from asking a thread outside for each of its messages as it is made,
-/// which would slow that thread down several times.
 const IDLE_LOOKS: usize = 256;
+
+/// Idle turns, about two microseconds, for which threads outside are left alone after the shard
+/// has caught up with them. Who asks a thread for each of its messages as it is made slows that
+/// thread down several times.
+const LEAVE_OUTSIDE: u32 = 3;
 
 /// Idle turns between two looks at the clock: together about a microsecond.
 const IDLE_TURNS_PER_LOOK: u64 = 8;
