@@ -31,6 +31,10 @@ pub struct Counters {
     pub accepted: u64,
     /// Links that came up.
     pub links_up: u64,
+    /// Links whose connection broke, to be resumed.
+    pub links_broken: u64,
+    /// Links that were resumed.
+    pub links_resumed: u64,
     /// Links that ended, those that never came up included.
     pub links_down: u64,
     /// Data frames accepted for sending.

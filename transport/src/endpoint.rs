@@ -28,13 +28,14 @@ use crate::{
     counters::Counters,
     error::{LinkError, Party, Refusal, SendError},
     event::{Event, LinkId},
-    link::{Link, Phase, greeting::Target},
+    link::{Dialled, Link, Phase, greeting::Target},
     name::node_name,
     settings::{ByPath, Settings},
     socket::{Batch, Socket},
 };
 
 mod lifecycle;
+mod resuming;
 mod arrival;
 mod departure;
 mod progress;
@@ -53,6 +54,8 @@ pub struct Endpoint {
     announced: u64,
 
     links: Slab<Link>,
+    /// The number of the link that was dialled last.
+    numbered: u64,
     /// How often each place in `links` was used.
     generations: Vec<u32>,
     /// The place in `links` of each connection that QUIC knows.
@@ -128,6 +131,7 @@ impl Endpoint {
             announced: 0,
             settings,
             links: Slab::new(),
+            numbered: 0,
             generations: Vec::new(),
             slots: Vec::new(),
             handshakes: 0,
@@ -207,8 +211,11 @@ impl Endpoint {
         match self.quic.connect(now, config, address, &name) {
             Ok(connection) => {
                 self.counters.dialled += 1;
-                let id = self.insert(connection, Some(Target { node: peer, shard }));
-                self.say_hello(id.slot, shard);
+                let target = Target { node: peer, shard };
+                let id = self.insert(connection, Some(Dialled { target, address }));
+                self.numbered += 1;
+                self.links[id.slot as usize].number = self.numbered;
+                self.say_hello(id.slot as usize, shard);
                 id
             }
             Err(quinn_proto::ConnectError::InvalidRemoteAddress(_)) => {
@@ -388,9 +395,14 @@ impl Endpoint {
         }
     }
 
-    fn say_hello(&mut self, slot: u32, to: ShardId) {
-        let hello = self.settings.hello(self.shard, to, &self.kinds);
-        let link = &mut self.links[slot as usize];
+    fn say_hello(&mut self, slot: usize, to: ShardId) {
+        let mut hello = self.settings.hello(self.shard, to, &self.kinds);
+        let link = &mut self.links[slot];
+        hello.link = link.number;
+        if let Some(incarnation) = link.incarnation.filter(|_| link.resumption.is_some()) {
+            hello.resumes = incarnation;
+            hello.taken_in = link.inbox.resume();
+        }
         link.kinds = self.announced;
         link.outbox
             .greet(&Header::new(FrameType::Hello), |out| hello.encode(out))
@@ -400,10 +412,8 @@ impl Endpoint {
     fn tell_kinds(&mut self, slot: usize) {
         let link = &mut self.links[slot];
         link.kinds = self.announced;
-        link.outbox
-            .control(&Header::new(FrameType::Kinds), |out| {
-                encode_kinds(&self.kinds, out)
-            })
+        link.control
+            .tell_kinds(&self.kinds)
             .expect("the kinds are checked when they are announced");
         self.mark_dirty(slot);
     }

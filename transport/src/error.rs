@@ -30,9 +30,12 @@ pub enum LinkError {
     /// The peer fell silent.
     #[error("the peer has been silent for too long: it died, hangs, or the network is cut")]
     TimedOut,
-    /// The peer does not know this link any more.
-    #[error("the peer does not know this link any more: its process was restarted")]
+    /// The peer does not know this connection any more.
+    #[error("the peer does not know this connection any more: its process was restarted")]
     Reset,
+    /// The start of the peer that the link was with is no more.
+    #[error("the peer's process was restarted: what it had not taken in is lost")]
+    TargetDied,
     /// One party does not want to talk to the other.
     #[error("{}", refusal.text(*by))]
     Refused {
@@ -112,11 +115,15 @@ pub enum Refusal {
     Busy,
     /// A frame, or the order of frames, breaks the protocol.
     Malformed,
+    /// The link to be resumed was with an earlier start of the node.
+    Restarted,
+    /// The link to be resumed was given up.
+    Forgotten,
 }
 
 impl Refusal {
     /// All refusals, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::WrongAuthority,
         Self::NoCertificate,
         Self::CertificateExpired,
@@ -134,6 +141,8 @@ impl Refusal {
         Self::TooManyLinks,
         Self::Busy,
         Self::Malformed,
+        Self::Restarted,
+        Self::Forgotten,
     ];
 
     /// The position in [`ALL`](Self::ALL).
@@ -152,6 +161,8 @@ impl Refusal {
             Self::HelloTimeout => CloseCode::HelloTimeout,
             Self::TooManyLinks | Self::Busy => CloseCode::TooManyLinks,
             Self::Malformed => CloseCode::Protocol,
+            Self::Restarted => CloseCode::Restarted,
+            Self::Forgotten => CloseCode::Forgotten,
             Self::Identity
             | Self::WrongAuthority
             | Self::NoCertificate
@@ -208,6 +219,8 @@ impl Refusal {
             Self::TooManyLinks => "there are already enough links with the peer's shard",
             Self::Busy => "too many handshakes are in progress: let the peer try again later",
             Self::Malformed => "the peer broke the protocol: update the older node",
+            Self::Restarted => "the peer resumes a link with an earlier start of this node",
+            Self::Forgotten => "the peer resumes a link that this node has given up",
         }
     }
 
@@ -251,6 +264,11 @@ impl Refusal {
             Self::TooManyLinks => "the peer has enough links with this shard",
             Self::Busy => "the peer has too many handshakes in progress: try again later",
             Self::Malformed => "the peer says this node broke the protocol: update the older node",
+            Self::Restarted => "the peer was restarted: what it had not taken in is lost",
+            Self::Forgotten => {
+                "the peer has given the link up, which was broken for too long: what it had not \
+                 taken in is lost"
+            }
         }
     }
 
@@ -267,6 +285,8 @@ impl Refusal {
             CloseCode::UnknownNode => Self::UnknownNode,
             CloseCode::HelloTimeout => Self::HelloTimeout,
             CloseCode::TooManyLinks => Self::TooManyLinks,
+            CloseCode::Restarted => Self::Restarted,
+            CloseCode::Forgotten => Self::Forgotten,
         })
     }
 }
@@ -329,6 +349,8 @@ mod tests {
             Refusal::HelloTimeout,
             Refusal::TooManyLinks,
             Refusal::Malformed,
+            Refusal::Restarted,
+            Refusal::Forgotten,
         ] {
             assert_eq!(Refusal::of_code(refusal.close_code()), Some(refusal));
         }

@@ -21,6 +21,14 @@ pub struct Limits {
     /// 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
     /// taken, whatever its size.
     pub outbound: usize,
+    /// How many bytes of frames are kept on one link that QUIC has taken and the peer has not
+    /// acknowledged: what is sent again when the connection breaks. Default: 32 MiB, 3 ms at
+    /// 80 Gbit/s, of which one is the time that acknowledgements take.
+    pub retained: usize,
+    /// How long a link whose connection broke is kept, and dialled again, before it is given up.
+    /// Default: 5 s: what lasts longer than twice the time that `idle` takes to notice it is
+    /// rather a dead node than a network that flaps.
+    pub resume: Duration,
     /// How many bytes QUIC holds on one link until the peer acknowledges them. Default: 8 MiB,
     /// 5 ms at 13 Gbit/s, far more than a round trip within a data centre.
     pub send_window: u32,
@@ -58,6 +66,8 @@ impl Default for Limits {
         Self {
             max_payload: 16 * MIB,
             outbound: 8 * MIB,
+            retained: 32 * MIB,
+            resume: Duration::from_secs(5),
             send_window: 8 * MIB as u32,
             stream_window: 4 * MIB as u32,
             receive_window: 16 * MIB as u32,
@@ -76,6 +86,17 @@ impl Default for Limits {
 /// 64 KiB, and the cost of a packet hardly depends on its size: 16 KiB bring 20 Gbit/s per core
 /// instead of 8 with 1452 bytes, 32 KiB no more than that.
 pub(crate) const LOOPBACK_DATAGRAM: u16 = 16 * KIB as u16;
+
+/// How long one attempt to resume a link may take. Long enough for the three round trips of a
+/// handshake around the world.
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How long to wait before the second attempt to resume a link; the first is made at once. Doubled
+/// with every attempt, up to [`ATTEMPT_PAUSE_MAX`], and up to half of it taken off at random.
+pub(crate) const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause between two attempts: traffic is to flow within a second of a peer's start.
+pub(crate) const ATTEMPT_PAUSE_MAX: Duration = Duration::from_millis(300);
 
 /// How many first packets of diallers are held before they are answered. Each is answered in the
 /// call that receives it, so this is never reached unless a call fails half way.
@@ -125,6 +146,12 @@ impl Limits {
                 "1 B to 1 GiB",
             ),
             (self.outbound >= 1, "outbound", "at least 1 B"),
+            (self.retained >= 1, "retained", "at least 1 B"),
+            (
+                self.resume <= Duration::from_secs(3600),
+                "resume",
+                "at most an hour",
+            ),
             (
                 self.send_window >= 64 * KIB as u32,
                 "send_window",

@@ -1,30 +1,37 @@
-//! One link: a QUIC connection with one stream, from the first packet to the last.
+//! One link: two counted sequences of frames, one in either direction, over one QUIC connection
+//! after the other.
 //!
-//! `Handshaking -> Greeting -> Up -> Ended`, and from anywhere to `Ended`; nothing leads back.
+//! `Handshaking -> Greeting -> Up`, and when the connection breaks, `Broken -> Handshaking` or
+//! (where a peer dialled) `Broken -> Up`; from anywhere to `Ended`, from which nothing leads back.
 //! Frames of the application pass in `Up` only, which is entered when the peer's hello was found
 //! in order. `Ended` is entered exactly once, when `Down` is reported; what is left then is to
 //! send the connection's last packets.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use quinn_proto::{Connection, ConnectionHandle, Dir, StreamId};
 use rustls_pki_types::CertificateDer;
-use teff_wire::{NodeId, ShardId};
+use teff_wire::{Hello, Incarnation, NodeId, ShardId};
 
 use crate::{
     error::LinkError,
     event::LinkId,
+    limits::ATTEMPT,
     link::{
+        control::Control,
         greeting::Target,
         inbox::{Inbox, Pull},
         outbox::Outbox,
+        resumption::Resumption,
     },
     settings::Settings,
 };
 
+pub(crate) mod control;
 pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
+pub(crate) mod resumption;
 
 /// How far a link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub(crate) enum Phase {
     Greeting,
     /// Frames come and go.
     Up,
+    /// The link was up, and has no connection.
+    Broken,
     /// `Down` was reported.
     Ended,
 }
@@ -44,11 +53,14 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) connection: Connection,
     pub(crate) handle: ConnectionHandle,
-    /// Whom this end dialled; `None` at the acceptor.
-    pub(crate) dialled: Option<Target>,
+    /// Whom this end dialled, and where; `None` at the acceptor.
+    pub(crate) dialled: Option<Dialled>,
+    /// The dialler's number for the link; 0 until the acceptor has read it.
+    pub(crate) number: u64,
     pub(crate) phase: Phase,
-    /// The stream that all frames go through.
+    /// The stream that all data frames go through.
     pub(crate) stream: Option<StreamId>,
+    pub(crate) control: Control,
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
     /// When the link has to be up.
@@ -57,6 +69,10 @@ pub(crate) struct Link {
     pub(crate) peer: Option<NodeId>,
     /// The shard at the other end, once it is known.
     pub(crate) peer_shard: Option<ShardId>,
+    /// Which start of the peer it is, once the link was up.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// The link was up, and is to be so again.
+    pub(crate) resumption: Option<Resumption>,
     /// Which announcement of kinds the peer knows.
     pub(crate) kinds: u64,
     /// The connection is lost; what had arrived is still handed out.
@@ -65,6 +81,13 @@ pub(crate) struct Link {
     pub(crate) drained: bool,
     /// Whether the link stands in the endpoint's queue of this name.
     pub(crate) queued: Queued,
+}
+
+/// Where a link leads that this end dialled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) target: Target,
+    pub(crate) address: SocketAddr,
 }
 
 /// In which of the endpoint's queues a link stands.
@@ -82,7 +105,7 @@ impl Link {
     pub(crate) fn new(
         id: LinkId,
         (handle, connection): (ConnectionHandle, Connection),
-        dialled: Option<Target>,
+        dialled: Option<Dialled>,
         now: Instant,
         settings: &Settings,
     ) -> Self {
@@ -92,13 +115,17 @@ impl Link {
             connection,
             handle,
             dialled,
+            number: 0,
             phase: Phase::Handshaking,
             stream: None,
-            outbox: Outbox::new(limits.max_payload, limits.outbound),
+            control: Control::new(),
+            outbox: Outbox::new(limits),
             inbox: Inbox::new(limits.max_payload),
             hello_by: now + limits.hello,
-            peer: dialled.map(|target| target.node),
-            peer_shard: dialled.map(|target| target.shard),
+            peer: dialled.map(|dialled| dialled.target.node),
+            peer_shard: dialled.map(|dialled| dialled.target.shard),
+            incarnation: None,
+            resumption: None,
             kinds: 0,
             lost: None,
             drained: false,
@@ -109,6 +136,53 @@ impl Link {
     /// Whether the hellos are still to come.
     pub(crate) fn is_early(&self) -> bool {
         matches!(self.phase, Phase::Handshaking | Phase::Greeting)
+    }
+
+    /// Why there will be no more frames over this connection, once all whole ones are taken.
+    pub(crate) fn broken(&self) -> Option<String> {
+        let data = self.inbox.broken().map(|broken| broken.to_string());
+        data.or_else(|| self.control.broken().map(|broken| broken.to_string()))
+    }
+
+    /// Whether it goes on with this peer, which dials it again.
+    pub(crate) fn is_resumed_by(&self, hello: &Hello) -> bool {
+        let same_peer = (self.peer, self.peer_shard) == (Some(hello.node), Some(hello.from_shard));
+        same_peer
+            && self.incarnation == Some(hello.incarnation)
+            && self.dialled.is_none()
+            && self.number == hello.link
+            && matches!(self.phase, Phase::Up | Phase::Broken)
+    }
+
+    /// The connection is no more; what the link has to send and was sent stays.
+    pub(crate) fn cut(&mut self) {
+        self.phase = Phase::Broken;
+        self.stream = None;
+        self.lost = None;
+        self.control = Control::new();
+        self.outbox.shut();
+        self.inbox.cut();
+    }
+
+    /// Begins another attempt to come up again.
+    pub(crate) fn restart(&mut self, connection: (ConnectionHandle, Connection), now: Instant) {
+        (self.handle, self.connection) = connection;
+        self.drained = false;
+        self.phase = Phase::Handshaking;
+        self.hello_by = now + ATTEMPT;
+        if let Some(resumption) = &mut self.resumption {
+            resumption.dial_at = None;
+        }
+    }
+
+    /// Goes on over the connection of another, which has only just said hello.
+    pub(crate) fn take_over(&mut self, other: Self) {
+        self.handle = other.handle;
+        self.connection = other.connection;
+        self.stream = other.stream;
+        self.control = other.control;
+        self.drained = other.drained;
+        self.lost = other.lost;
     }
 
     /// Whether anything was ever received from the peer. A link that was accepted began with that.
@@ -126,31 +200,39 @@ impl Link {
         }
     }
 
-    /// The peer opened a stream. Links have one; QUIC's limit refuses more.
+    /// The peer opened streams: one for data and one for control. QUIC's limits refuse more.
     pub(crate) fn opened(&mut self) {
         if let Some(stream) = self.connection.streams().accept(Dir::Bi) {
             self.stream.get_or_insert(stream);
+        }
+        if let Some(stream) = self.connection.streams().accept(Dir::Uni) {
+            self.control.opened(stream);
         }
     }
 
     /// Reads a turn's worth of bytes.
     pub(crate) fn pull(&mut self) -> Pull {
+        if self.phase == Phase::Up && self.control.pull(&mut self.connection) {
+            return Pull::Some;
+        }
         match self.stream {
             Some(stream) => self.inbox.pull(self.connection.recv_stream(stream)),
             None => Pull::Empty,
         }
     }
 
-    /// Hands waiting frames to QUIC, then an acknowledgement if one is due.
+    /// Hands what waits to QUIC: an acknowledgement if one is due, then frames.
     pub(crate) fn hand_over(&mut self, now: Instant) {
         let Some(stream) = self.stream.filter(|_| self.phase != Phase::Ended) else {
             return;
         };
-        if self.phase == Phase::Up
-            && let Some(taken_in) = self.inbox.ack(now)
-            && self.outbox.acknowledge(taken_in)
-        {
-            self.inbox.acknowledged();
+        if self.phase == Phase::Up {
+            if let Some(taken_in) = self.inbox.ack(now)
+                && self.control.acknowledge(taken_in)
+            {
+                self.inbox.acknowledged();
+            }
+            self.control.hand_over(&mut self.connection);
         }
         // A stream that takes nothing any more belongs to a connection that is lost or broken,
         // which comes to light by itself.
@@ -164,8 +246,9 @@ impl Link {
         let own = match self.phase {
             Phase::Handshaking | Phase::Greeting => Some(self.hello_by),
             // One that waits to be handed over is waited for by congestion control, not by time.
-            Phase::Up if self.outbox.ack_waits() => None,
+            Phase::Up if self.control.is_waiting() => None,
             Phase::Up => self.inbox.ack_due(),
+            Phase::Broken => return self.resumption.as_ref().map(Resumption::due),
             Phase::Ended => None,
         };
         match (own, self.connection.poll_timeout()) {

@@ -193,7 +193,7 @@ impl Settings {
         (self.is_member)(node)
     }
 
-    /// The hello from one of this node's shards to a shard of a peer.
+    /// The hello from one of this node's shards to a shard of a peer, for a link that begins.
     pub(crate) fn hello(&self, from: ShardId, to: ShardId, kinds: &[KindOffer]) -> Hello {
         Hello {
             version: self.version,
@@ -204,6 +204,9 @@ impl Settings {
             from_shard: from,
             to_shard: to,
             placement: self.local.placement,
+            link: 0,
+            resumes: Incarnation(0),
+            taken_in: 0,
             kinds: kinds.to_vec(),
         }
     }
@@ -277,7 +280,8 @@ impl Settings {
         let mut config = TransportConfig::default();
         config
             .max_concurrent_bidi_streams(VarInt::from_u32(peer_opens))
-            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            // One for control.
+            .max_concurrent_uni_streams(VarInt::from_u32(1))
             .max_idle_timeout(Some(idle))
             .keep_alive_interval(Some(limits.keep_alive))
             .stream_receive_window(limits.stream_window.into())

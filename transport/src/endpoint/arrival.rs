@@ -18,7 +18,7 @@ use super::Endpoint;
 use crate::{
     error::{LinkError, Party, Refusal},
     event::{Datagram, Event},
-    link::greeting::Refused,
+    link::{Phase, greeting::Refused},
     steering::shard_of,
 };
 
@@ -99,10 +99,15 @@ impl Endpoint {
             Some(due) if due <= now => {}
             later => return self.wake_at(later),
         }
+        if link.phase == Phase::Broken {
+            return self.handle_broken(now, slot);
+        }
         link.connection.handle_timeout(now);
         if link.is_early() && link.lost.is_none() && link.hello_by <= now {
             let detail = format!("not up within {:?}", self.settings.limits().hello);
-            if link.heard() {
+            if link.resumption.is_some() {
+                self.lose(slot, LinkError::Unreachable, detail);
+            } else if link.heard() {
                 self.refuse(
                     slot,
                     Refused {

@@ -74,6 +74,9 @@ impl Endpoint {
     /// Sends the packets of one link.
     fn transmit(&mut self, now: Instant, slot: usize) -> Progress {
         let link = &mut self.links[slot];
+        if link.drained {
+            return Progress::Done;
+        }
         link.hand_over(now);
         let mut progress = Progress::More;
         for _ in 0..BATCHES_PER_FLUSH {

@@ -15,8 +15,8 @@ use crate::{
     error::{LinkError, Party},
     event::{Event, LinkId, Sent},
     link::{
-        Link, Phase,
-        greeting::{Refused, Target},
+        Dialled, Link, Phase,
+        greeting::Refused,
     },
 };
 
@@ -24,20 +24,25 @@ impl Endpoint {
     pub(super) fn insert(
         &mut self,
         connection: (ConnectionHandle, Connection),
-        dialled: Option<Target>,
+        dialled: Option<Dialled>,
     ) -> LinkId {
-        let handle = connection.0.0;
+        let handle = connection.0;
         let id = self.next_id();
         let slot = self
             .links
             .insert(Link::new(id, connection, dialled, self.now, &self.settings));
-        if self.slots.len() <= handle {
-            self.slots.resize(handle + 1, None);
-        }
-        self.slots[handle] = Some(id.slot);
+        self.occupy(handle, slot);
         self.stir(slot);
         self.mark_dirty(slot);
         id
+    }
+
+    /// Notes which link a connection belongs to.
+    pub(super) fn occupy(&mut self, handle: ConnectionHandle, slot: usize) {
+        if self.slots.len() <= handle.0 {
+            self.slots.resize(handle.0 + 1, None);
+        }
+        self.slots[handle.0] = u32::try_from(slot).ok();
     }
 
     fn next_id(&mut self) -> LinkId {
@@ -68,7 +73,7 @@ impl Endpoint {
     }
 
     /// Makes ids of this place that are out there meaningless.
-    fn retire(&mut self, slot: usize) {
+    pub(super) fn retire(&mut self, slot: usize) {
         self.generations[slot] = self.generations[slot].wrapping_add(1);
     }
 

@@ -5,7 +5,7 @@
 //! is lost is read to its end before it is reported as down.
 
 use quinn_proto::{Event as QuicEvent, StreamEvent};
-use teff_wire::{Frame, FrameType, decode_kinds};
+use teff_wire::{Frame, FrameType, Hello, Incarnation, decode_kinds};
 
 use super::Endpoint;
 use crate::{
@@ -37,11 +37,8 @@ impl Endpoint {
             };
             // Frames that were read already need nothing of QUIC, so they go the short way.
             if link.phase == Phase::Up
-                && let Some(frame) = link.inbox.next()
+                && let Some(frame) = link.control.next()
             {
-                if frame.header.frame.is_data() {
-                    return Some(self.take_in(slot, frame));
-                }
                 let done = self.guarded(slot, |this, slot| {
                     this.take_control(slot, &frame).unwrap_or_else(|refused| {
                         this.refuse(slot, refused);
@@ -51,6 +48,16 @@ impl Endpoint {
                 if let Some(event) = done.flatten() {
                     return Some(event);
                 }
+                continue;
+            }
+            if matches!(link.phase, Phase::Up | Phase::Broken)
+                && let Some(frame) = link.inbox.next()
+            {
+                if frame.header.frame.is_data() {
+                    return Some(self.take_in(slot, frame));
+                }
+                let refused = out_of_place(frame.header.frame);
+                self.guarded(slot, |this, slot| this.refuse(slot, refused));
                 continue;
             }
             self.guarded(slot, Self::read);
@@ -75,10 +82,14 @@ impl Endpoint {
 
     /// Lets QUIC say what became of a link.
     fn advance(&mut self, slot: usize) {
+        if self.links[slot].drained {
+            return;
+        }
         self.exchange(slot);
         while let Some(event) = self
             .links
             .get_mut(slot)
+            .filter(|link| link.phase != Phase::Broken)
             .and_then(|link| link.connection.poll())
         {
             let link = &mut self.links[slot];
@@ -143,7 +154,7 @@ impl Endpoint {
     fn read(&mut self, slot: usize) {
         loop {
             match self.links[slot].phase {
-                Phase::Ended => return self.dry(slot),
+                Phase::Ended | Phase::Broken => return self.dry(slot),
                 Phase::Greeting => {
                     if self.greet(slot) {
                         return;
@@ -169,13 +180,12 @@ impl Endpoint {
         self.readable.pop_front();
         let link = &mut self.links[slot];
         link.queued.readable = false;
-        if link.phase == Phase::Ended {
+        if matches!(link.phase, Phase::Ended | Phase::Broken) {
             return;
         }
         if let Some((reason, detail)) = link.lost.take() {
-            self.end(slot, reason, detail);
-        } else if let Some(broken) = link.inbox.broken() {
-            let detail = broken.to_string();
+            self.lose(slot, reason, detail);
+        } else if let Some(detail) = link.broken() {
             self.refuse(
                 slot,
                 Refused {
@@ -189,7 +199,7 @@ impl Endpoint {
     /// Looks for the peer's hello in what was read. Whether the link came up or ended by it.
     fn greet(&mut self, slot: usize) -> bool {
         let link = &mut self.links[slot];
-        let Some(frame) = link.inbox.next() else {
+        let Some(frame) = link.inbox.hello() else {
             link.inbox.expect_hello();
             return false;
         };
@@ -198,7 +208,7 @@ impl Endpoint {
             greeting::check(
                 &self.settings,
                 self.shard,
-                link.dialled,
+                link.dialled.map(|dialled| dialled.target),
                 &hello,
                 certificate.as_ref(),
             )?;
@@ -211,14 +221,30 @@ impl Endpoint {
                 return true;
             }
         };
+        if let Err(refused) = self.meet(slot, hello) {
+            self.refuse(slot, refused);
+        }
+        true
+    }
+
+    /// The peer's hello is in order: the link comes up, or a broken one goes on.
+    fn meet(&mut self, slot: usize, hello: Hello) -> Result<(), Refused> {
+        self.end_earlier(hello.node, hello.incarnation);
+        let Some(link) = self.links.get_mut(slot).filter(|link| link.is_early()) else {
+            // It was with an earlier start itself.
+            return Ok(());
+        };
+        if link.resumption.is_some() {
+            return self.resume(slot, &hello);
+        }
+        if link.dialled.is_none() && hello.resumes != Incarnation(0) {
+            return self.adopt(slot, &hello);
+        }
         link.peer = Some(hello.node);
         link.peer_shard = Some(hello.from_shard);
-        if let Err(refused) = self.room_for(slot) {
-            self.refuse(slot, refused);
-            return true;
-        }
+        self.room_for(slot)?;
         self.come_up(slot, hello);
-        true
+        Ok(())
     }
 
     /// Whether another link with the same shard of the same peer is of use.
@@ -239,14 +265,16 @@ impl Endpoint {
         })
     }
 
-    fn come_up(&mut self, slot: usize, hello: teff_wire::Hello) {
+    fn come_up(&mut self, slot: usize, hello: Hello) {
         let link = &mut self.links[slot];
         let (id, dialled) = (link.id, link.dialled.is_some());
         link.phase = Phase::Up;
+        link.incarnation = Some(hello.incarnation);
         link.outbox.open();
         if !dialled {
             self.handshakes -= 1;
-            self.say_hello(id.slot, hello.from_shard);
+            link.number = hello.link;
+            self.say_hello(slot, hello.from_shard);
         } else if link.kinds != self.announced {
             self.tell_kinds(slot);
         }
@@ -260,6 +288,7 @@ impl Endpoint {
             "link up"
         );
         self.mark_dirty(slot);
+        self.mark_readable(slot);
         self.events.push_back(Event::Up {
             link: id,
             hello,
@@ -298,7 +327,14 @@ impl Endpoint {
                     kinds,
                 }))
             }
-            kind => Err(malformed(format!("a {kind} frame out of place"))),
+            kind => Err(out_of_place(kind)),
         }
+    }
+}
+
+fn out_of_place(kind: FrameType) -> Refused {
+    Refused {
+        refusal: Refusal::Malformed,
+        detail: format!("a {kind} frame out of place"),
     }
 }

@@ -107,6 +107,7 @@ fn refusal_of_alert(alert: u8, checked_by_dialler: bool) -> Option<Refusal> {
 fn application(code: u64) -> LinkError {
     let known = u32::try_from(code).ok().and_then(CloseCode::from_u32);
     match known.map(|code| (code, Refusal::of_code(code))) {
+        Some((CloseCode::Restarted, _)) => LinkError::TargetDied,
         Some((_, Some(refusal))) => LinkError::Refused {
             by: Party::Peer,
             refusal,

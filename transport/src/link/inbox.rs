@@ -4,7 +4,7 @@
 //! at most a turn's worth at a time: what is not asked for waits in QUIC, whose flow control then
 //! stops the peer.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use quinn_proto::{ReadError, RecvStream};
 use teff_wire::{Frame, FrameError, MAX_CONTROL_PAYLOAD, Reader};
@@ -14,6 +14,8 @@ use crate::limits::{ACK_AFTER, ACK_EVERY, READ_TURN};
 /// The inbound side of a link.
 pub(crate) struct Inbox {
     reader: Reader,
+    /// Whole frames of connections that are no more, which nobody has asked for yet.
+    earlier: VecDeque<Frame>,
     /// Bytes that may still be read before it is the turn of another link.
     turn: usize,
     broken: Option<Broken>,
@@ -51,6 +53,7 @@ impl Inbox {
     pub(crate) fn new(max_payload: usize) -> Self {
         Self {
             reader: Reader::new(max_payload),
+            earlier: VecDeque::new(),
             turn: READ_TURN,
             broken: None,
             taken_in: 0,
@@ -60,8 +63,41 @@ impl Inbox {
     }
 
     /// The next whole frame.
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<Frame> {
+        if !self.earlier.is_empty() {
+            return self.earlier.pop_front();
+        }
         self.reader.next()
+    }
+
+    /// The first frame of a connection.
+    pub(crate) fn hello(&mut self) -> Option<Frame> {
+        self.reader.next()
+    }
+
+    /// Whether something follows the first frame.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.reader.ready() > 0 || self.reader.buffered() > 0
+    }
+
+    /// The connection is no more. Whole frames are kept; of what is incomplete, the peer will send
+    /// the whole.
+    pub(crate) fn cut(&mut self) {
+        while let Some(frame) = self.reader.next() {
+            self.earlier.push_back(frame);
+        }
+        self.reader.cut();
+        self.broken = None;
+        self.turn = READ_TURN;
+    }
+
+    /// How many data frames need not be sent again. Counts as acknowledged from here on, because
+    /// it stands in the hello of a link that is resumed.
+    pub(crate) fn resume(&mut self) -> u64 {
+        self.acknowledged = self.taken_in;
+        self.ack_due = None;
+        self.taken_in + self.earlier.len() as u64
     }
 
     /// Why there will be no more frames, once all whole ones are taken.

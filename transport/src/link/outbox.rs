@@ -2,16 +2,22 @@
 //!
 //! Frames are appended to a buffer; buffers are sealed into batches and handed to QUIC, which may
 //! take a batch in parts. The hello goes first and alone: nothing else passes until the peer's
-//! hello was found in order. Numbers only grow: acknowledged <= handed <= written.
+//! hello was found in order. A batch stays here until the peer has taken in all of its frames:
+//! when the connection breaks, what the peer has not taken in is handed over again, to the next
+//! connection. Counts only grow: acknowledged <= handed <= written.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quinn_proto::{SendStream, WriteError as QuicError};
 use rkyv::util::AlignedVec;
-use teff_wire::{Header, Key, WriteError, Writer};
+use teff_wire::{Header, Key, WriteError, Writer, after_frames};
 
-use crate::{error::SendError, event::Sent, limits::SEAL_AT};
+use crate::{
+    error::SendError,
+    event::Sent,
+    limits::{Limits, SEAL_AT},
+};
 
 /// The outbound side of a link.
 pub(crate) struct Outbox {
@@ -20,43 +26,44 @@ pub(crate) struct Outbox {
     writing: u64,
     hello: Bytes,
     open: bool,
-    batches: VecDeque<Batch>,
-    /// Bytes in `batches` that QUIC has not taken.
-    sealed: usize,
-    limit: usize,
+    /// Batches that QUIC has not taken, or not wholly.
+    waiting: VecDeque<Batch>,
+    /// Bytes in `waiting` that QUIC has not taken.
+    waiting_bytes: usize,
+    waiting_max: usize,
+    /// Batches that QUIC has taken and the peer has not acknowledged.
+    retained: VecDeque<Batch>,
+    retained_bytes: usize,
+    retained_max: usize,
     sent: Sent,
-    /// Whether an acknowledgement is on its way through the batches. There is at most one, so
-    /// that a blocked link does not pile them up.
-    ack: Ack,
 }
 
+/// Whole frames, sealed together.
 struct Batch {
     bytes: Bytes,
-    /// Data frames in it that do not count as handed over yet: all of them or none.
+    /// What QUIC has not taken of it.
+    rest: Bytes,
+    /// The number of its first data frame.
+    first: u64,
+    /// How many data frames are in it.
     frames: u64,
-    ack: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ack {
-    None,
-    Writing,
-    Sealed,
 }
 
 impl Outbox {
     /// An outbox that passes nothing but a hello until it is opened.
-    pub(crate) fn new(max_payload: usize, limit: usize) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            writer: Writer::new(max_payload),
+            writer: Writer::new(limits.max_payload),
             writing: 0,
             hello: Bytes::new(),
             open: false,
-            batches: VecDeque::new(),
-            sealed: 0,
-            limit,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            waiting_max: limits.outbound,
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            retained_max: limits.retained,
             sent: Sent::default(),
-            ack: Ack::None,
         }
     }
 
@@ -77,6 +84,13 @@ impl Outbox {
         self.open = true;
     }
 
+    /// The connection broke: nothing passes until [`rewind`](Self::rewind) and
+    /// [`open`](Self::open).
+    pub(crate) fn shut(&mut self) {
+        self.open = false;
+        self.hello = Bytes::new();
+    }
+
     /// Appends a data frame and returns its number.
     pub(crate) fn send<E>(
         &mut self,
@@ -89,7 +103,7 @@ impl Outbox {
             "{} frames are not for applications",
             header.frame
         );
-        if self.buffered() >= self.limit {
+        if self.buffered() >= self.waiting_max || self.retained_bytes >= self.retained_max {
             return Err(SendError::Busy);
         }
         self.writer
@@ -107,64 +121,41 @@ impl Outbox {
         Ok(number)
     }
 
-    /// Appends a frame of the link itself. Not counted, not refused.
-    pub(crate) fn control<E>(
-        &mut self,
-        header: &Header,
-        payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
-    ) -> Result<(), WriteError<E>> {
-        self.writer.frame(header, None, payload).map(drop)
-    }
-
-    /// Appends an acknowledgement, unless one waits already. Returns whether it did.
-    pub(crate) fn acknowledge(&mut self, taken_in: u64) -> bool {
-        if self.ack != Ack::None {
-            return false;
-        }
-        let written = self.writer.frame(&Header::ack(taken_in), None, |_| {
-            Ok::<_, std::convert::Infallible>(())
-        });
-        debug_assert!(
-            written.is_ok(),
-            "an acknowledgement has no payload that could fail"
-        );
-        self.ack = Ack::Writing;
-        true
-    }
-
-    /// Whether an acknowledgement waits to be handed over.
-    pub(crate) fn ack_waits(&self) -> bool {
-        self.ack != Ack::None
-    }
-
     /// Hands over as much as QUIC takes.
     pub(crate) fn hand_over(&mut self, stream: &mut SendStream<'_>) -> Result<(), QuicError> {
         if !self.hello.is_empty() && !write(stream, &mut self.hello)? {
             return Ok(());
         }
         while self.open {
-            if self.batches.is_empty() {
+            if self.waiting.is_empty() {
                 self.seal();
             }
-            let Some(batch) = self.batches.front_mut() else {
+            let Some(batch) = self.waiting.front_mut() else {
                 break;
             };
-            let before = batch.bytes.len();
-            let whole = write(stream, &mut batch.bytes)?;
-            let taken = before - batch.bytes.len();
-            self.sealed -= taken;
+            let before = batch.rest.len();
+            let whole = write(stream, &mut batch.rest)?;
+            let taken = before - batch.rest.len();
+            self.waiting_bytes -= taken;
             if taken > 0 {
-                self.sent.handed += std::mem::take(&mut batch.frames);
+                self.sent.handed = self.sent.handed.max(batch.end());
             }
             if !whole {
                 break;
             }
-            if batch.ack {
-                self.ack = Ack::None;
-            }
-            self.batches.pop_front();
+            self.retain();
         }
         Ok(())
+    }
+
+    /// Keeps the batch that was just handed over, until it is acknowledged.
+    fn retain(&mut self) {
+        if let Some(batch) = self.waiting.pop_front()
+            && batch.end() > self.sent.acknowledged
+        {
+            self.retained_bytes += batch.bytes.len();
+            self.retained.push_back(batch);
+        }
     }
 
     /// Notes how many data frames the peer says it has taken in. `false` if that cannot be.
@@ -174,12 +165,35 @@ impl Outbox {
             return false;
         }
         self.sent.acknowledged = taken_in;
+        while let Some(batch) = self.retained.pop_front_if(|batch| batch.end() <= taken_in) {
+            self.retained_bytes -= batch.bytes.len();
+        }
+        true
+    }
+
+    /// The link goes on over another connection, and the peer has taken in this many data frames:
+    /// what comes behind them waits again. `false` if the peer cannot have taken in so many.
+    #[must_use]
+    pub(crate) fn rewind(&mut self, taken_in: u64) -> bool {
+        if !self.acknowledged(taken_in) {
+            return false;
+        }
+        while let Some(batch) = self.retained.pop_back() {
+            self.waiting.push_front(batch);
+        }
+        self.retained_bytes = 0;
+        self.waiting.retain(|batch| batch.end() > taken_in);
+        for batch in &mut self.waiting {
+            let done = taken_in.saturating_sub(batch.first);
+            batch.rest = batch.bytes.slice(after_frames(&batch.bytes, done)..);
+        }
+        self.waiting_bytes = self.waiting.iter().map(|batch| batch.rest.len()).sum();
         true
     }
 
     /// How many bytes wait for QUIC.
     pub(crate) fn buffered(&self) -> usize {
-        self.sealed + self.writer.len()
+        self.waiting_bytes + self.writer.len()
     }
 
     /// How far the data frames got.
@@ -187,12 +201,14 @@ impl Outbox {
         self.sent
     }
 
-    /// Lets go of everything that waits; the counts stay.
+    /// Lets go of everything; the counts stay.
     pub(crate) fn clear(&mut self) {
         self.writer = Writer::new(0);
         self.hello = Bytes::new();
-        self.batches = VecDeque::new();
-        self.sealed = 0;
+        self.waiting = VecDeque::new();
+        self.waiting_bytes = 0;
+        self.retained = VecDeque::new();
+        self.retained_bytes = 0;
     }
 
     fn seal(&mut self) {
@@ -200,18 +216,26 @@ impl Outbox {
             return;
         }
         let bytes = self.writer.take();
-        self.sealed += bytes.len();
+        self.waiting_bytes += bytes.len();
         let frames = std::mem::take(&mut self.writing);
-        let ack = self.ack == Ack::Writing;
-        if ack {
-            self.ack = Ack::Sealed;
-        }
-        self.batches.push_back(Batch { bytes, frames, ack });
+        self.waiting.push_back(Batch {
+            rest: bytes.clone(),
+            bytes,
+            first: self.sent.written - frames,
+            frames,
+        });
+    }
+}
+
+impl Batch {
+    /// The number behind its last data frame.
+    fn end(&self) -> u64 {
+        self.first + self.frames
     }
 }
 
 /// Whether QUIC took all of it. What it did not take stays in `bytes`.
-fn write(stream: &mut SendStream<'_>, bytes: &mut Bytes) -> Result<bool, QuicError> {
+pub(super) fn write(stream: &mut SendStream<'_>, bytes: &mut Bytes) -> Result<bool, QuicError> {
     match stream.write_chunks(std::slice::from_mut(bytes)) {
         Ok(_) => Ok(bytes.is_empty()),
         Err(QuicError::Blocked) => Ok(false),

@@ -59,6 +59,9 @@ pub fn hello(node: NodeId) -> Hello {
         from_shard: ShardId(0),
         to_shard: ShardId(0),
         placement: 42,
+        link: 1,
+        resumes: Incarnation(0),
+        taken_in: 0,
         kinds: Vec::new(),
     }
 }

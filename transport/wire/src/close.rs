@@ -34,6 +34,10 @@ pub enum CloseCode {
     TooManyLinks = 0x17,
     /// The closing side is at fault.
     Internal = 0x18,
+    /// The link that the dialler wants to resume was with an earlier start of this node.
+    Restarted = 0x19,
+    /// The link that the dialler wants to resume was given up by this node.
+    Forgotten = 0x1a,
 }
 
 impl CloseCode {
@@ -57,6 +61,8 @@ impl CloseCode {
             0x16 => Self::HelloTimeout,
             0x17 => Self::TooManyLinks,
             0x18 => Self::Internal,
+            0x19 => Self::Restarted,
+            0x1a => Self::Forgotten,
             _ => return None,
         })
     }
@@ -77,6 +83,8 @@ impl fmt::Display for CloseCode {
             Self::HelloTimeout => "the hello did not arrive in time",
             Self::TooManyLinks => "too many links",
             Self::Internal => "internal error",
+            Self::Restarted => "the link was with an earlier start of the node",
+            Self::Forgotten => "the link was given up",
         })
     }
 }
@@ -93,7 +101,7 @@ mod tests {
         assert_eq!(
             known,
             [
-                0, 1, 2, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18
+                0, 1, 2, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a
             ],
             "a close code appeared or vanished"
         );

@@ -34,6 +34,13 @@ pub struct Hello {
     /// Digest of the members and the placement key: nodes that differ would look for one grain
     /// at different places.
     pub placement: u64,
+    /// The dialler's number for the link, which the acceptor repeats. A dialler gives no number
+    /// twice to links of one incarnation and shard.
+    pub link: u64,
+    /// To resume a link: the incarnation that it is with. 0 for a link that begins.
+    pub resumes: Incarnation,
+    /// How many data frames of this link the sender has taken in: what is resent starts there.
+    pub taken_in: u64,
     /// The kinds that the sender offers, each once.
     pub kinds: Vec<KindOffer>,
 }
@@ -125,6 +132,9 @@ impl Hello {
         out.extend_from_slice(&self.shards.to_le_bytes());
         out.extend_from_slice(&self.from_shard.0.to_le_bytes());
         out.extend_from_slice(&self.to_shard.0.to_le_bytes());
+        out.extend_from_slice(&self.link.to_le_bytes());
+        out.extend_from_slice(&self.resumes.0.to_le_bytes());
+        out.extend_from_slice(&self.taken_in.to_le_bytes());
         out.extend_from_slice(self.cluster.as_bytes());
         write_entries(&self.kinds, out)?;
         Ok(())
@@ -155,6 +165,9 @@ impl Hello {
             shards: fixed.u16()?,
             from_shard: ShardId(fixed.u16()?),
             to_shard: ShardId(fixed.u16()?),
+            link: fixed.u64()?,
+            resumes: Incarnation(fixed.u64()?),
+            taken_in: fixed.u64()?,
             cluster: read_name(fields.bytes(cluster_len.into())?, Self::MAX_CLUSTER_LEN)
                 .map_err(|reason| HelloError::ClusterName { reason })?
                 .to_owned(),
@@ -211,4 +224,4 @@ fn read_version(fields: &mut Fields<'_>) -> Result<Version, HelloError> {
 const PREFIX_LEN: usize = 10;
 
 /// The fixed part of version 1.0 in bytes, from the magic to the name of the cluster.
-const FIXED_LEN: u16 = 40;
+const FIXED_LEN: u16 = 64;

@@ -128,6 +128,11 @@ impl Layout {
         })
     }
 
+    /// Whether it is counted by acknowledgements.
+    pub(crate) fn is_data(self) -> bool {
+        self.frame.is_data()
+    }
+
     /// How many bytes the frame has on the stream, header and padding included.
     pub(crate) fn frame_len(self) -> usize {
         self.payload_start() + padded(self.payload as usize)

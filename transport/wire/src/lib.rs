@@ -46,7 +46,7 @@
 //! | 0      | 4     | `TEFF` |
 //! | 4      | 2     | major version |
 //! | 6      | 2     | minor version |
-//! | 8      | 2     | length of the fixed part, counted from offset 0: 40 |
+//! | 8      | 2     | length of the fixed part, counted from offset 0: 64 |
 //! | 10     | 2     | length of the cluster's name, 1 to 63 |
 //! | 12     | 2     | number of kinds, at most 1024 |
 //! | 14     | 2     | length of the fixed part of a kind: 16 |
@@ -56,7 +56,10 @@
 //! | 34     | 2     | number of shards, at least 1 |
 //! | 36     | 2     | shard of the sender, less than their number |
 //! | 38     | 2     | shard that the sender believes to speak to |
-//! | 40     |       | name of the cluster, not padded |
+//! | 40     | 8     | the dialler's number for the link, repeated by the acceptor |
+//! | 48     | 8     | to resume a link: the incarnation it is with, else 0 |
+//! | 56     | 8     | data frames of this link that the sender has taken in |
+//! | 64     |       | name of the cluster, not padded |
 //! |        |       | the kinds, one behind the other, not padded |
 //!
 //! A kind, in a hello and in a kinds frame:
@@ -135,6 +138,7 @@ mod header;
 mod layout;
 mod reader;
 mod writer;
+mod resend;
 
 mod kinds;
 mod hello;
@@ -151,6 +155,7 @@ pub use id::{
 pub use kinds::{KindOffer, KindsError, decode_kinds, encode_kinds};
 pub use layout::FrameError;
 pub use reader::{Frame, Reader};
+pub use resend::after_frames;
 pub use status::Status;
 pub use version::Version;
 pub use writer::{WriteError, Writer};

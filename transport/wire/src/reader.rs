@@ -136,6 +136,14 @@ impl Reader {
         })
     }
 
+    /// The stream broke off: forgets what is incomplete, and goes on at the start of another
+    /// stream. Complete frames stay.
+    pub fn cut(&mut self) {
+        self.block = AlignedVec::new();
+        self.layout = None;
+        self.failed = None;
+    }
+
     /// How many bytes of an incomplete frame are kept.
     pub fn buffered(&self) -> usize {
         self.block.len()

@@ -178,8 +178,8 @@ fn a_payload_that_was_too_large_does_not_keep_its_memory() {
 
 #[test]
 fn a_hello_that_promises_kinds_allocates_for_those_it_has() {
-    let mut bytes = b"TEFF\x01\0\0\0\x28\0\x01\0\0\x04\x10\0".to_vec();
-    bytes.resize(40, 0);
+    let mut bytes = b"TEFF\x01\0\0\0\x40\0\x01\0\0\x04\x10\0".to_vec();
+    bytes.resize(64, 0);
     bytes[34] = 1;
     bytes.push(b'c');
     let mut result = None;

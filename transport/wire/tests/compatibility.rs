@@ -15,8 +15,8 @@ fn a_later_minor_version_may_append_to_each_part_of_a_hello() {
     // A field of six bytes more for each kind, and one of four in the fixed part.
     bytes.splice(name..name, *b"wider.");
     bytes[14..16].copy_from_slice(&22_u16.to_le_bytes());
-    bytes.splice(40..40, *b"more");
-    bytes[8..10].copy_from_slice(&44_u16.to_le_bytes());
+    bytes.splice(64..64, *b"more");
+    bytes[8..10].copy_from_slice(&68_u16.to_le_bytes());
     assert_eq!(Hello::decode(&bytes), Ok(hello(7)));
 }
 
@@ -70,6 +70,9 @@ fn hello(minor: u16) -> Hello {
         from_shard: ShardId(0),
         to_shard: ShardId(1),
         placement: 3,
+        link: 4,
+        resumes: Incarnation(5),
+        taken_in: 6,
         kinds: vec![kind],
     }
 }

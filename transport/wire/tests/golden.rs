@@ -12,15 +12,16 @@ use teff_wire::{
 };
 
 const HELLO: &str = "
-    5c000000 01 00 0000 00000000 0000 00 00
+    74000000 01 00 0000 00000000 0000 00 00
     0000000000000000 00000000 05000000
-    54454646 0100 0000 2800 0400 0200 1000
+    54454646 0100 0000 4000 0400 0200 1000
     efcdab8967452301 8877665544332211
     0201 0400 0300 0100
+    0900000000000000 0f00000000000000 0000000001000000
     70726f64
     23deac9c 0700 0000 00000000000000a0 636f756e746572
     57f7eefb 0900 0000 0100000000000000 636861742f726f6f6d
-    00000000
+    000000000000000000000000
 ";
 
 const KINDS: &str = "
@@ -74,7 +75,7 @@ fn the_hello_never_changes() {
 
     let frame = read(HELLO);
     assert_eq!(frame.header, header);
-    assert_eq!(frame.payload.len(), 0x5c);
+    assert_eq!(frame.payload.len(), 0x74);
     assert_eq!(Hello::decode(&frame.payload), Ok(hello()));
 }
 
@@ -157,6 +158,9 @@ fn hello() -> Hello {
         from_shard: ShardId(3),
         to_shard: ShardId(1),
         placement: 0x1122_3344_5566_7788,
+        link: 9,
+        resumes: Incarnation(0x0f),
+        taken_in: 0x1_0000_0000,
         kinds: vec![offer("counter", 0xa0 << 56), offer("chat/room", 1)],
     }
 }

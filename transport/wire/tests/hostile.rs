@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn a_hello_of_noise_is_refused(mut bytes in vec(any::<u8>(), 0..300), version in 0..2_u16) {
         prop_assert!(Hello::decode(&bytes).is_err());
-        let front = [b"TEFF", &version.to_le_bytes()[..], &[0, 0, 40, 0]].concat();
+        let front = [b"TEFF", &version.to_le_bytes()[..], &[0, 0, 64, 0]].concat();
         let known = bytes.len().min(front.len());
         bytes[..known].copy_from_slice(&front[..known]);
         // May be a hello by chance: then it can be written again.
@@ -319,8 +319,8 @@ fn every_wrong_hello_has_its_name() {
                 shards: 2,
             },
         ),
-        (40, b"\n", name(NameError::Control)),
-        (40, b"\xff", name(NameError::NotUtf8)),
+        (64, b"\n", name(NameError::Control)),
+        (64, b"\xff", name(NameError::NotUtf8)),
     ];
     for (at, bytes, error) in wrong {
         let mut hello = encoded(&plain());
@@ -430,6 +430,9 @@ fn plain() -> Hello {
         from_shard: ShardId(1),
         to_shard: ShardId(0),
         placement: 5,
+        link: 6,
+        resumes: teff_wire::Incarnation(7),
+        taken_in: 8,
         kinds: vec![offer(1, "k"), offer(2, &"n".repeat(55))],
     }
 }

@@ -44,6 +44,9 @@ fn hello() -> Hello {
         from_shard: PEER.shard,
         to_shard: HERE,
         placement: 99,
+        link: 1,
+        resumes: Incarnation(0),
+        taken_in: 0,
         kinds: Vec::new(),
     }
 }

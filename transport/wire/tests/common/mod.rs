@@ -39,9 +39,10 @@ pub(crate) fn chunks() -> impl Strategy<Value = Vec<usize>> {
 /// A hello that obeys every rule.
 pub(crate) fn hello() -> impl Strategy<Value = Hello> {
     let who = (any::<u16>(), any::<u64>(), any::<u64>());
+    let link = (any::<u64>(), any::<u64>(), any::<u64>());
     let shards = (1..=u16::MAX).prop_flat_map(|shards| (Just(shards), 0..shards, any::<u16>()));
-    (name(63), who, shards, kinds(), any::<u16>()).prop_map(
-        |(cluster, (node, incarnation, placement), (shards, from, to), kinds, minor)| Hello {
+    (name(63), who, shards, link, kinds(), any::<u16>()).prop_map(
+        |(cluster, (node, incarnation, placement), (shards, from, to), (link, resumes, taken_in), kinds, minor)| Hello {
             version: Version { major: 1, minor },
             cluster,
             node: NodeId(node),
@@ -50,6 +51,9 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
             from_shard: ShardId(from),
             to_shard: ShardId(to),
             placement,
+            link,
+            resumes: Incarnation(resumes),
+            taken_in,
             kinds,
         },
     )

@@ -1,0 +1,136 @@
+//! What the two ends of a link say about the link itself: acknowledgements and kinds.
+//!
+//! Each end has a stream for that, which is sent before everything else, so that a link full of
+//! data still learns what has arrived. Nothing of it outlives a connection: the hello of the next
+//! one says all that matters.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use quinn_proto::{Connection, Dir, ReadError, StreamId};
+use teff_wire::{Frame, FrameError, Header, KindOffer, KindsError, Reader, WriteError, Writer};
+
+use super::outbox::write;
+
+/// Both directions of control, over one connection.
+pub(crate) struct Control {
+    writer: Writer,
+    /// Bytes that QUIC has not taken.
+    waiting: Bytes,
+    outbound: Option<StreamId>,
+    inbound: Option<StreamId>,
+    reader: Reader,
+    broken: Option<FrameError>,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self {
+            writer: Writer::new(0),
+            waiting: Bytes::new(),
+            outbound: None,
+            inbound: None,
+            reader: Reader::new(0),
+            broken: None,
+        }
+    }
+
+    /// The peer opened its stream. Whether it had none before.
+    pub(crate) fn opened(&mut self, stream: StreamId) -> bool {
+        self.inbound.replace(stream).is_none()
+    }
+
+    /// Tells how many data frames were taken in, unless something waits still: then a later count
+    /// will say more. Whether it did.
+    pub(crate) fn acknowledge(&mut self, taken_in: u64) -> bool {
+        if self.is_waiting() {
+            return false;
+        }
+        let header = Header::ack(taken_in);
+        let written = self
+            .writer
+            .frame(&header, None, |_| Ok::<_, Infallible>(()));
+        debug_assert!(written.is_ok(), "there is no payload that could fail");
+        true
+    }
+
+    /// Tells the kinds that this node offers from here on.
+    pub(crate) fn tell_kinds(&mut self, kinds: &[KindOffer]) -> Result<(), WriteError<KindsError>> {
+        let header = Header::new(teff_wire::FrameType::Kinds);
+        self.writer
+            .frame(&header, None, |out| teff_wire::encode_kinds(kinds, out))
+            .map(drop)
+    }
+
+    /// Whether something waits to be handed over.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.writer.is_empty()
+    }
+
+    /// Hands over as much as QUIC takes.
+    pub(crate) fn hand_over(&mut self, connection: &mut Connection) {
+        while self.is_waiting() {
+            if self.waiting.is_empty() {
+                self.waiting = self.writer.take();
+            }
+            let stream = match self.outbound {
+                Some(stream) => stream,
+                None => {
+                    let Some(stream) = connection.streams().open(Dir::Uni) else {
+                        return;
+                    };
+                    self.outbound = Some(stream);
+                    // A stream that was just opened has a priority.
+                    let _ = connection.send_stream(stream).set_priority(URGENT);
+                    stream
+                }
+            };
+            // A stream that takes nothing any more belongs to a connection that is lost.
+            match write(&mut connection.send_stream(stream), &mut self.waiting) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads what has come in. Whether there was anything.
+    pub(crate) fn pull(&mut self, connection: &mut Connection) -> bool {
+        let Some(stream) = self.inbound.filter(|_| self.broken.is_none()) else {
+            return false;
+        };
+        let mut stream = connection.recv_stream(stream);
+        let Ok(mut chunks) = stream.read(true) else {
+            self.inbound = None;
+            return false;
+        };
+        let mut any = false;
+        loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => {
+                    any = true;
+                    self.broken = self.reader.push(&chunk.bytes).err();
+                    if self.broken.is_some() {
+                        break;
+                    }
+                }
+                // The end of the stream comes with the end of the connection.
+                Ok(None) | Err(ReadError::Reset(_) | ReadError::Blocked) => break,
+            }
+        }
+        let _ = chunks.finalize();
+        any
+    }
+
+    /// The next whole frame.
+    pub(crate) fn next(&mut self) -> Option<Frame> {
+        self.reader.next()
+    }
+
+    /// Why there will be no more frames.
+    pub(crate) fn broken(&self) -> Option<FrameError> {
+        self.broken
+    }
+}
+
+/// Streams are sent by priority; all others have 0.
+const URGENT: i32 = 1;
