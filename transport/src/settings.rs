@@ -290,6 +290,7 @@ impl Settings {
             .datagram_receive_buffer_size(None)
             .datagram_send_buffer_size(0)
             .mtu_discovery_config(Some(discovery))
+            .initial_rtt(INITIAL_RTT)
             .allow_spin(false);
         config
     }
@@ -322,6 +323,10 @@ impl fmt::Debug for Settings {
             .finish_non_exhaustive()
     }
 }
+
+/// The round trip that is assumed until one was measured. A first packet that is lost is sent again
+/// after three of these; within a data centre even a tenth would do.
+const INITIAL_RTT: Duration = Duration::from_millis(20);
 
 /// What can be received: whatever UDP can carry. What is sent is bounded by `max_datagram`.
 const MAX_UDP_PAYLOAD: u16 = 65_527;

@@ -14,10 +14,7 @@ use super::{Endpoint, quic_code};
 use crate::{
     error::{LinkError, Party},
     event::{Event, LinkId, Sent},
-    link::{
-        Dialled, Link, Phase,
-        greeting::Refused,
-    },
+    link::{Dialled, Link, Phase, greeting::Refused},
 };
 
 impl Endpoint {

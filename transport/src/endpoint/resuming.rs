@@ -25,7 +25,11 @@ impl Endpoint {
     pub fn break_connections(&mut self, now: Instant) {
         self.advance_clock(now);
         for slot in self.places() {
-            if self.links.get(slot).is_some_and(|link| link.phase == Phase::Up) {
+            if self
+                .links
+                .get(slot)
+                .is_some_and(|link| link.phase == Phase::Up)
+            {
                 self.guarded(slot, |this, slot| {
                     this.lose(slot, LinkError::Reset, "broken by a test".to_owned());
                 });
@@ -139,7 +143,11 @@ impl Endpoint {
             });
         };
         if self.links[found].phase == Phase::Up {
-            self.lose(found, LinkError::Reset, "the peer dials it again".to_owned());
+            self.lose(
+                found,
+                LinkError::Reset,
+                "the peer dials it again".to_owned(),
+            );
         }
         let other = self.links.remove(slot);
         self.retire(slot);
@@ -216,7 +224,10 @@ fn is_passing(reason: &LinkError) -> bool {
         | LinkError::Quic { .. } => true,
         // What stands in its way may have passed by the next attempt.
         LinkError::Refused { refusal, .. } => {
-            matches!(refusal, Refusal::Busy | Refusal::TooManyLinks | Refusal::HelloTimeout)
+            matches!(
+                refusal,
+                Refusal::Busy | Refusal::TooManyLinks | Refusal::HelloTimeout
+            )
         }
         LinkError::Closed { .. }
         | LinkError::TargetDied

@@ -44,6 +44,8 @@ pub struct Plan {
     pub identity: Identity,
     pub cluster: &'static str,
     pub node: NodeId,
+    /// Which start of the node it is.
+    pub start: u64,
     pub shards: u16,
     pub placement: u64,
     pub members: Vec<NodeId>,
@@ -60,6 +62,7 @@ impl Plan {
             identity: issued.identity(authority),
             cluster: CLUSTER,
             node: node_id(node),
+            start: 7,
             shards: 1,
             placement: 42,
             members: (0..8).map(node_id).collect(),
@@ -85,7 +88,7 @@ impl Plan {
         let local = LocalNode {
             cluster: ClusterName::new(self.cluster).unwrap(),
             node: self.node,
-            incarnation: Incarnation(u64::from(self.node.0) << 32 | 7),
+            incarnation: Incarnation(u64::from(self.node.0) << 32 | self.start),
             shards: self.shards,
             placement: self.placement,
         };
