@@ -28,8 +28,10 @@ pub enum Reason {
     LinkBusy,
     /// No link to the owner's node could be made.
     NodeUnreachable,
-    /// The link broke after the message was accepted and before the peer acknowledged it.
+    /// The link was given up after the message was accepted and before the peer acknowledged it.
     LinkLost,
+    /// The owner's process was restarted before it acknowledged the message.
+    TargetDied,
     /// The handler panicked; the message was started.
     HandlerPanicked,
     /// The grain could not be activated.
@@ -46,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownKind,
         Self::InterfaceMismatch,
         Self::Undecodable,
@@ -57,6 +59,7 @@ impl Reason {
         Self::LinkBusy,
         Self::NodeUnreachable,
         Self::LinkLost,
+        Self::TargetDied,
         Self::HandlerPanicked,
         Self::ActivationFailed,
         Self::ShuttingDown,
@@ -78,6 +81,7 @@ impl Reason {
             Self::LinkBusy => "link_busy",
             Self::NodeUnreachable => "node_unreachable",
             Self::LinkLost => "link_lost",
+            Self::TargetDied => "target_died",
             Self::HandlerPanicked => "handler_panicked",
             Self::ActivationFailed => "activation_failed",
             Self::ShuttingDown => "shutting_down",

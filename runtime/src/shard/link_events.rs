@@ -87,10 +87,11 @@ impl Shard {
             .add(wreck.answers.len() as u64);
         drop_quietly(wreck.answers);
         for (kind, fate) in wreck.letters {
-            let reason = match fate {
-                Fate::Delivered => continue,
-                Fate::Doubtful => Reason::LinkLost,
-                Fate::Unsent => Reason::NodeUnreachable,
+            let reason = match (fate, reason) {
+                (Fate::Delivered, _) => continue,
+                (_, LinkError::TargetDied) => Reason::TargetDied,
+                (Fate::Doubtful, _) => Reason::LinkLost,
+                (Fate::Unsent, _) => Reason::NodeUnreachable,
             };
             self.kinds.borrow().cell_or_unknown(kind).drop_for(reason);
         }

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use quinn_proto::{Connection, Dir, ReadError, StreamId};
+use quinn_proto::{Connection, Dir, StreamId};
 use teff_wire::{Frame, FrameError, Header, KindOffer, KindsError, Reader, WriteError, Writer};
 
 use super::outbox::write;
@@ -104,18 +104,12 @@ impl Control {
             return false;
         };
         let mut any = false;
-        loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => {
-                    any = true;
-                    self.broken = self.reader.push(&chunk.bytes).err();
-                    if self.broken.is_some() {
-                        break;
-                    }
-                }
-                // The end of the stream comes with the end of the connection.
-                Ok(None) | Err(ReadError::Reset(_) | ReadError::Blocked) => break,
-            }
+        // The end of the stream comes with the end of the connection, which says why.
+        while self.broken.is_none()
+            && let Ok(Some(chunk)) = chunks.next(usize::MAX)
+        {
+            any = true;
+            self.broken = self.reader.push(&chunk.bytes).err();
         }
         let _ = chunks.finalize();
         any
