@@ -19,6 +19,14 @@ pub struct LinkId {
     pub(crate) generation: u32,
 }
 
+impl LinkId {
+    /// A small number that no other link of the endpoint has as long as this one lives, for tables
+    /// of links. It is given to another afterwards: compare the ids.
+    pub fn place(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -14,7 +14,7 @@ use crate::counters::KindCell;
 use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, ReplyTo, Settled};
 use crate::panics::drop_quietly;
 use crate::shard::lane_out::LaneOut;
-use crate::shard::links::{Destination, Parcel, Posted};
+use crate::shard::links::{Parcel, Posted};
 use crate::shard::{NOWHERE, Shard};
 use crate::status;
 
@@ -174,18 +174,17 @@ impl Shard {
         call: Option<CallId>,
         deadline: Micros,
     ) -> Result<(), Declined> {
-        let Owner { node, shard } = owner;
-        let member = self.node.view.member(node).expect("an owner is a member");
-        let to = Destination {
-            node,
-            shard,
-            address: member.address,
+        let view = &self.node.view;
+        let address = || {
+            view.member(owner.node)
+                .expect("an owner is a member")
+                .address
         };
         let now = (self.now.get(), self.micros());
         let posted = match self.links.borrow_mut().as_mut() {
-            Some(links) => links.post(message, (call, deadline), to, now),
+            Some(links) => links.post(message, (call, deadline), (owner, address), now),
             // A node without a network is alone in its view.
-            None => unreachable!("a grain belongs to node {node}, but there is no network"),
+            None => unreachable!("{owner:?} is not here, but there is no network"),
         };
         match posted? {
             Posted::Queued => {

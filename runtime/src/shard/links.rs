@@ -7,28 +7,31 @@
 
 mod backoff;
 mod frames;
+mod peers;
+mod routes;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use teff_contract::{LinkReason, Outgoing, Payload, Target, TellError};
+use teff_core::placement::Owner;
 use teff_core::time::Micros;
 use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
-use teff_wire::{
-    CallId, CloseCode, Epoch, Fingerprint, Hello, KindId, KindOffer, MethodId, NodeId, ShardId,
-};
+use teff_wire::{CallId, CloseCode, Epoch, Hello, KindId, KindOffer, MethodId, NodeId};
 
 use self::backoff::backoff;
 use self::frames::{Answered, Outbound, answer, send};
+use self::peers::{Peer, Peers};
+use self::routes::{Routes, State};
 use crate::envelope::Settled;
 
 /// The links of one shard.
 pub(crate) struct Links {
     pub endpoint: Endpoint,
     epoch: Epoch,
-    routes: HashMap<(NodeId, ShardId), Route>,
-    peers: HashMap<LinkId, Peer>,
+    routes: Routes,
+    peers: Peers,
     queue_max: usize,
 }
 
@@ -39,14 +42,6 @@ pub(crate) struct Parcel {
     pub payload: Payload,
     pub call: Option<CallId>,
     pub deadline: Micros,
-}
-
-/// A peer's shard, and where it can be reached.
-#[derive(Clone, Copy)]
-pub(crate) struct Destination {
-    pub node: NodeId,
-    pub shard: ShardId,
-    pub address: SocketAddr,
 }
 
 /// What became of a parcel.
@@ -80,70 +75,42 @@ pub(crate) struct Wreck {
     pub reason: LinkReason,
 }
 
-struct Route {
-    state: State,
-    /// Parcels that wait for the link, or for room on it, in order.
-    waiting: VecDeque<Parcel>,
-    /// Attempts that failed since the link was last up.
-    failures: u32,
-}
-
-enum State {
-    Dialling(LinkId),
-    Up(LinkId),
-    Down { until: Instant, reason: LinkReason },
-}
-
-struct Peer {
-    node: NodeId,
-    shard: ShardId,
-    kinds: HashMap<KindId, Fingerprint>,
-    /// Answers that wait for room on the link.
-    answers: VecDeque<(u64, Settled)>,
-    /// How many data frames were sent on the link: letters and answers.
-    written: u64,
-    /// Number and kind of each letter that may not have arrived, oldest first.
-    unacknowledged: VecDeque<(u64, KindId)>,
-}
-
 impl Links {
     /// No links yet. At most `queue_max` parcels wait for each.
     pub(crate) fn new(endpoint: Endpoint, epoch: Epoch, queue_max: usize) -> Self {
         Self {
             endpoint,
             epoch,
-            routes: HashMap::new(),
-            peers: HashMap::new(),
+            routes: Routes::default(),
+            peers: Peers::default(),
             queue_max,
         }
     }
 
-    /// Sends a message over the link to its destination, or lets it wait for that link.
+    /// Sends a message over the link to its destination, or lets it wait for that link, which is
+    /// dialled at `address` if need be.
     pub(crate) fn post(
         &mut self,
         message: &mut Outgoing<'_>,
         (call, deadline): (Option<CallId>, Micros),
-        to: Destination,
+        (to, address): (Owner, impl Fn() -> SocketAddr),
         now: (Instant, Micros),
     ) -> Result<Posted, TellError> {
         let endpoint = &mut self.endpoint;
-        let route = self.routes.entry((to.node, to.shard)).or_insert_with(|| {
-            Route::new(State::Dialling(
-                endpoint.dial(now.0, to.node, to.address, to.shard),
-            ))
-        });
+        let mut dial = || State::Dialling(endpoint.dial(now.0, to.node, address(), to.shard));
+        let route = self.routes.entry(to, &mut dial);
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
                 let reason = reason.clone();
                 let node = to.node;
                 return Err(TellError::NodeUnreachable { node, reason });
             }
-            route.state = State::Dialling(endpoint.dial(now.0, to.node, to.address, to.shard));
+            route.state = dial();
         }
         if let State::Up(link) = route.state
             && route.waiting.is_empty()
         {
-            let peer = self.peers.get_mut(&link).expect(PEER);
+            let peer = self.peers.get_mut(link).expect(PEER);
             let outbound = Outbound {
                 target: message.target,
                 method: message.method,
@@ -182,19 +149,9 @@ impl Links {
             self.endpoint.close(now, link, CloseCode::Protocol);
             return;
         }
-        let peer = Peer {
-            node,
-            shard,
-            kinds: fingerprints(&hello.kinds),
-            answers: VecDeque::new(),
-            written: 0,
-            unacknowledged: VecDeque::new(),
-        };
+        let peer = Peer::new(node, shard, &hello.kinds);
         self.peers.insert(link, peer);
-        let route = self
-            .routes
-            .entry((node, shard))
-            .or_insert_with(|| Route::new(State::Up(link)));
+        let route = self.routes.entry(Owner { node, shard }, || State::Up(link));
         // A link of the peer's own also replaces one that we are still dialling: nothing has left
         // on that, and what waits for it waits in the route.
         if !matches!(route.state, State::Up(_)) {
@@ -205,14 +162,14 @@ impl Links {
 
     /// The peer hosts more kinds than it said at first.
     pub(crate) fn learn_kinds(&mut self, link: LinkId, kinds: &[KindOffer]) {
-        if let Some(peer) = self.peers.get_mut(&link) {
-            peer.kinds = fingerprints(kinds);
+        if let Some(peer) = self.peers.get_mut(link) {
+            peer.learn_kinds(kinds);
         }
     }
 
     /// The node at the other end of a link that is up.
     pub(crate) fn peer(&self, link: LinkId) -> Option<NodeId> {
-        self.peers.get(&link).map(|peer| peer.node)
+        self.peers.get(link).map(|peer| peer.node)
     }
 
     /// A link is gone. Hands back what waited for it, unless another link leads to the same shard.
@@ -224,9 +181,9 @@ impl Links {
         now: Instant,
     ) -> Wreck {
         let reason = LinkReason::new(error.clone());
-        let peer = self.peers.remove(&link);
+        let peer = self.peers.remove(link);
         let mut parcels = VecDeque::new();
-        for (place, route) in &mut self.routes {
+        for (to, route) in self.routes.iter_mut() {
             let pause = match route.state {
                 State::Dialling(ours) if ours == link => {
                     route.failures += 1;
@@ -237,9 +194,9 @@ impl Links {
                 _ => continue,
             };
             // Both sides may have dialled at once.
-            let leads_there = |peer: &Peer| (peer.node, peer.shard) == *place;
+            let leads_there = |peer: &Peer| (peer.node, peer.shard) == (to.node, to.shard);
             if let Some((other, _)) = self.peers.iter().find(|(_, peer)| leads_there(peer)) {
-                route.state = State::Up(*other);
+                route.state = State::Up(other);
             } else {
                 let (until, reason) = (now + pause, reason.clone());
                 route.state = State::Down { until, reason };
@@ -262,7 +219,7 @@ impl Links {
     /// Sends what has waited, as far as there is room, and forgets what has been acknowledged.
     pub(crate) fn pump(&mut self, now: Micros) -> Pumped {
         let mut pumped = Pumped::default();
-        for route in self.routes.values_mut() {
+        for (_, route) in self.routes.iter_mut() {
             let State::Up(link) = route.state else {
                 continue;
             };
@@ -271,7 +228,7 @@ impl Links {
                     pumped.expired.push(parcel);
                     continue;
                 }
-                let peer = self.peers.get_mut(&link).expect(PEER);
+                let peer = self.peers.get_mut(link).expect(PEER);
                 let outbound = Outbound::of(&parcel);
                 match send(&mut self.endpoint, (link, peer), self.epoch, &outbound, now) {
                     Ok(number) => pumped.sent.push((parcel, link, number)),
@@ -284,9 +241,9 @@ impl Links {
             }
         }
         pumped.frames = pumped.sent.len() as u64;
-        for (link, peer) in &mut self.peers {
+        for (link, peer) in self.peers.iter_mut() {
             while let Some((number, settled)) = peer.answers.pop_front() {
-                match answer(&mut self.endpoint, *link, self.epoch, number, &settled) {
+                match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
                     Answered::NoRoom => {
                         peer.answers.push_front((number, settled));
                         break;
@@ -299,7 +256,7 @@ impl Links {
                 }
                 pumped.answers.push(settled);
             }
-            peer.forget_acknowledged(self.endpoint.unacknowledged(*link));
+            peer.forget_acknowledged(self.endpoint.unacknowledged(link));
         }
         pumped
     }
@@ -313,7 +270,7 @@ impl Links {
         number: u64,
         settled: Settled,
     ) -> (bool, Option<Settled>) {
-        let Some(peer) = self.peers.get_mut(&link) else {
+        let Some(peer) = self.peers.get_mut(link) else {
             return (false, Some(settled));
         };
         if peer.answers.is_empty() {
@@ -335,9 +292,9 @@ impl Links {
 
     /// Whether nothing waits and everything that was sent has been acknowledged.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.routes.values().all(|route| route.waiting.is_empty())
+        self.routes.iter().all(|route| route.waiting.is_empty())
             && self.peers.iter().all(|(link, peer)| {
-                peer.answers.is_empty() && self.endpoint.unacknowledged(*link) == 0
+                peer.answers.is_empty() && self.endpoint.unacknowledged(link) == 0
             })
     }
 
@@ -362,38 +319,10 @@ impl Links {
     /// Takes out whatever still waits, when the shard ends.
     pub(crate) fn take_waiting(&mut self) -> Vec<Parcel> {
         self.routes
-            .values_mut()
-            .flat_map(|route| std::mem::take(&mut route.waiting))
+            .iter_mut()
+            .flat_map(|(_, route)| std::mem::take(&mut route.waiting))
             .collect()
     }
-}
-
-impl Route {
-    fn new(state: State) -> Self {
-        Self {
-            state,
-            waiting: VecDeque::new(),
-            failures: 0,
-        }
-    }
-}
-
-impl Peer {
-    fn forget_acknowledged(&mut self, unacknowledged: u64) {
-        let acknowledged = self.written.saturating_sub(unacknowledged);
-        while let Some((number, _)) = self.unacknowledged.front()
-            && *number < acknowledged
-        {
-            self.unacknowledged.pop_front();
-        }
-    }
-}
-
-fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
-    kinds
-        .iter()
-        .map(|offer| (offer.kind, offer.fingerprint))
-        .collect()
 }
 
 /// Why a peer must be found.

@@ -5,7 +5,8 @@ use teff_core::time::Micros;
 use teff_transport::{Endpoint, LinkError, LinkId, SendError};
 use teff_wire::{CallId, Epoch, FrameType, Header, KindId, MethodId, NodeId, Status};
 
-use super::{Parcel, Peer};
+use super::Parcel;
+use super::peers::{Offer, Peer};
 use crate::envelope::Settled;
 
 /// A message that is to become a frame.
@@ -39,10 +40,10 @@ pub(super) fn send(
 ) -> Result<u64, TellError> {
     let contract = message.target.contract;
     let (kind, node) = (contract.name, peer.node);
-    match peer.kinds.get(&contract.kind) {
-        Some(fingerprint) if *fingerprint == contract.fingerprint => {}
-        Some(_) => return Err(TellError::InterfaceMismatch { kind, node }),
-        None => return Err(TellError::UnknownKind { kind, node }),
+    match peer.offer(contract) {
+        Offer::Same => {}
+        Offer::Other => return Err(TellError::InterfaceMismatch { kind, node }),
+        Offer::None => return Err(TellError::UnknownKind { kind, node }),
     }
     let header = Header {
         frame: if message.call.is_some() {
