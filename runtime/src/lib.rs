@@ -97,7 +97,8 @@ pub use teff_core::view::Member;
 #[cfg(feature = "authority")]
 pub use teff_transport::authority;
 pub use teff_transport::{
-    ClusterSecret, Identity, LinkError, ListenError, Listener, Party, Refusal as LinkRefusal,
+    ClusterSecret, Congestion, Identity, Limits as LinkLimits, LinkError, ListenError, Listener,
+    Party, Refusal as LinkRefusal,
 };
 pub use teff_wire::{GrainId, Key, KeyError, KindId, NodeId, ShardId};
 

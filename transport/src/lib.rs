@@ -93,6 +93,7 @@ mod name;
 mod identity;
 mod steering;
 mod socket;
+mod congestion;
 mod limits;
 mod error;
 mod event;
@@ -105,6 +106,7 @@ mod endpoint;
 #[cfg(feature = "authority")]
 pub mod authority;
 
+pub use congestion::{Congestion, UnknownCongestion};
 pub use counters::{Counters, Refused};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{LinkError, Party, Refusal, SendError};

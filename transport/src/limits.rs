@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use teff_wire::MAX_PAYLOAD;
 
+use crate::congestion::Congestion;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -55,6 +57,8 @@ pub struct Limits {
     pub links: usize,
     /// How many links may be up between two shards. Default: 2, since both ends may dial at once.
     pub links_per_pair: usize,
+    /// What decides how much a link has under way. Default: CUBIC.
+    pub congestion: Congestion,
     /// The largest datagram that links try to send, in bytes. Default: 1452, what fits an
     /// Ethernet frame with IPv6. The path's real limit is found by probing from 1200 upwards.
     /// Between nodes on one machine it is 16 KiB in any case.
@@ -77,6 +81,7 @@ impl Default for Limits {
             handshakes: 64,
             links: 4096,
             links_per_pair: 2,
+            congestion: Congestion::default(),
             max_datagram: 1452,
         }
     }
@@ -137,8 +142,8 @@ const _: () = assert!(INCOMING_BUFFER <= INCOMING_BUFFER_TOTAL);
 const _: () = assert!(SEAL_AT <= MAX_PAYLOAD);
 
 impl Limits {
-    /// The first limit that does not fit the others, and what it has to be.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// The limits that do not fit, alone or with the others, and what each has to be.
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
         let rules = [
             (
                 self.max_payload >= 1 && self.max_payload <= MAX_PAYLOAD,
@@ -196,10 +201,8 @@ impl Limits {
                 "1200 to 65527 B",
             ),
         ];
-        match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, name, rule)) => Err((name, rule)),
-            None => Ok(()),
-        }
+        let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+        broken.map(|(_, name, rule)| (name, rule)).collect()
     }
 }
 
@@ -209,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_defaults_fit_each_other() {
-        assert_eq!(Limits::default().check(), Ok(()));
+        assert_eq!(Limits::default().problems(), []);
     }
 
     #[test]
@@ -217,7 +220,7 @@ mod tests {
         let check = |change: fn(&mut Limits)| {
             let mut limits = Limits::default();
             change(&mut limits);
-            limits.check().unwrap_err().0
+            limits.problems()[0].0
         };
         assert_eq!(check(|l| l.max_payload = MAX_PAYLOAD + 1), "max_payload");
         assert_eq!(

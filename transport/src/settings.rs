@@ -156,9 +156,9 @@ impl Settings {
     ///
     /// [`SettingsError::Limit`] names the first limit that does not fit the others.
     pub fn with_limits(mut self, limits: Limits) -> Result<Self, SettingsError> {
-        limits
-            .check()
-            .map_err(|(name, rule)| SettingsError::Limit { name, rule })?;
+        if let Some((name, rule)) = limits.problems().first().copied() {
+            return Err(SettingsError::Limit { name, rule });
+        }
         self.limits = limits;
         Ok(self)
     }
@@ -291,6 +291,7 @@ impl Settings {
             .datagram_send_buffer_size(0)
             .mtu_discovery_config(Some(discovery))
             .initial_rtt(INITIAL_RTT)
+            .congestion_controller_factory(limits.congestion.factory())
             .allow_spin(false);
         config
     }

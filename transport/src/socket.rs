@@ -12,6 +12,7 @@ use std::{
     io::{self, IoSliceMut},
     net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    sync::Once,
 };
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -152,11 +153,33 @@ impl Socket {
         // The kernel grants what its limits allow without calling that an error.
         state.set_recv_buffer_size(UdpSockRef::from(&socket), BUFFER_SIZE)?;
         state.set_send_buffer_size(UdpSockRef::from(&socket), BUFFER_SIZE)?;
-        Ok(Self {
+        let socket = Self {
             socket,
             state,
             address,
-        })
+        };
+        socket.check_buffers()?;
+        Ok(socket)
+    }
+
+    /// Says, once per process, that the kernel grants too little, and how to change that.
+    fn check_buffers(&self) -> io::Result<()> {
+        static SAID: Once = Once::new();
+        // Doubled, for its own overhead.
+        let (received, sent) = self.buffer_sizes()?;
+        if received.min(sent) / 2 < BUFFER_SIZE {
+            SAID.call_once(|| {
+                tracing::warn!(
+                    "the kernel grants UDP sockets {} KiB to receive and {} KiB to send, of \
+                     {} KiB asked for: bursts will be lost and sent again. \
+                     Set: sysctl -w net.core.rmem_max={BUFFER_SIZE} net.core.wmem_max={BUFFER_SIZE}",
+                    received / 2048,
+                    sent / 2048,
+                    BUFFER_SIZE / 1024,
+                );
+            });
+        }
+        Ok(())
     }
 
     /// The address of the node.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use teff_contract::Kind;
 use teff_core::view::Member;
-use teff_transport::{CipherSuite, Identity, Listener};
+use teff_transport::{CipherSuite, Identity, Limits as LinkLimits, Listener};
 use teff_wire::{NodeId, Version};
 
 use crate::driver::Reactor;
@@ -24,6 +24,7 @@ pub struct Builder {
     pub(super) shards: Option<usize>,
     pub(super) cpus: Option<Vec<usize>>,
     pub(super) limits: Limits,
+    pub(super) links: LinkLimits,
     pub(super) reactor: Option<Reactor>,
     /// Setters that have no meaning in this mode.
     pub(super) misplaced: Vec<&'static str>,
@@ -61,6 +62,7 @@ impl Builder {
             shards: None,
             cpus: None,
             limits: DEFAULTS,
+            links: LinkLimits::default(),
             reactor: None,
             misplaced: Vec::new(),
         }
@@ -151,6 +153,23 @@ impl Builder {
     /// The largest argument or reply in bytes, encoded. Default and maximum 16 MiB.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.limits.message_bytes_max = bytes;
+        self
+    }
+
+    /// Changes what links to other nodes may take: memory, time, congestion control. Their
+    /// `max_payload` is what [`message_bytes_max`](Self::message_bytes_max) says.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use teff::{Congestion, Node};
+    ///
+    /// let node = Node::single().links(|links| {
+    ///     links.congestion = Congestion::Bbr;
+    ///     links.resume = Duration::from_secs(20);
+    /// });
+    /// ```
+    pub fn links(mut self, change: impl FnOnce(&mut LinkLimits)) -> Self {
+        change(&mut self.links);
         self
     }
 

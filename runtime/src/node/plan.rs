@@ -46,6 +46,7 @@ pub(super) fn plan(builder: Builder) -> Result<Plan, StartError> {
         shards,
         cpus,
         mut limits,
+        mut links,
         reactor,
         ..
     } = builder;
@@ -69,7 +70,8 @@ pub(super) fn plan(builder: Builder) -> Result<Plan, StartError> {
         None => (ALONE, alone(shards, problems)?, None),
         Some(cluster) => {
             let node = cluster.node;
-            let (view, network) = in_company(*cluster, shards, &limits, problems)?;
+            links.max_payload = limits.message_bytes_max;
+            let (view, network) = in_company(*cluster, shards, links, problems)?;
             (node, view, Some(network))
         }
     };
@@ -125,6 +127,8 @@ fn check(builder: &Builder) -> Vec<ConfigError> {
         }
     }
     problems.extend(check_limits(&builder.limits));
+    let links = builder.links.problems().into_iter();
+    problems.extend(links.map(|(name, rule)| ConfigError::Limit { name, rule }));
     problems
 }
 
@@ -183,7 +187,7 @@ fn alone(shards: Option<usize>, mut problems: Vec<ConfigError>) -> Result<View, 
 fn in_company(
     mut cluster: Static,
     shards: Option<usize>,
-    limits: &Limits,
+    links: LinkLimits,
     mut problems: Vec<ConfigError>,
 ) -> Result<(View, Network), StartError> {
     let node = cluster.node;
@@ -234,8 +238,6 @@ fn in_company(
         view.member(node).is_some(),
         "a node is a member of its own view"
     );
-    let mut links = LinkLimits::default();
-    links.max_payload = limits.message_bytes_max;
     let (suites, version) = (cluster.suites, cluster.version);
     Ok((
         view,

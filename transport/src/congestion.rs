@@ -1,0 +1,69 @@
+//! How fast a link sends into a network that it shares with others.
+
+use std::{str::FromStr, sync::Arc};
+
+use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig};
+
+/// What decides how much a link has under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// Grows until packets are lost, then backs off, RFC 9438. What TCP does, and fair to it. The
+    /// default.
+    #[default]
+    Cubic,
+    /// Measures bandwidth and round trip, and does not take lost packets for congestion: for paths
+    /// that lose some anyway. Experimental in quinn-proto.
+    Bbr,
+}
+
+impl Congestion {
+    pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Cubic => Arc::new(cubic()),
+            Self::Bbr => Arc::new(BbrConfig::default()),
+        }
+    }
+}
+
+/// Begins with what fits the receive buffers of the kernel by default, not with ten packets: within
+/// a data centre the first burst of a link should not have to wait for round trips.
+fn cubic() -> CubicConfig {
+    let mut config = CubicConfig::default();
+    config.initial_window(INITIAL_WINDOW);
+    config
+}
+
+/// Bytes under way before anything was acknowledged. Half of what Linux grants a socket to receive
+/// unless told otherwise (208 KiB, of which its own overhead takes a half).
+const INITIAL_WINDOW: u64 = 100 * 1024;
+
+/// A congestion controller has no such name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no congestion controller called {0:?}, take cubic or bbr")]
+pub struct UnknownCongestion(String);
+
+impl FromStr for Congestion {
+    type Err = UnknownCongestion;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCongestion> {
+        match name {
+            "cubic" => Ok(Self::Cubic),
+            "bbr" => Ok(Self::Bbr),
+            _ => Err(UnknownCongestion(name.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_found_by_name() {
+        assert_eq!("cubic".parse(), Ok(Congestion::Cubic));
+        assert_eq!("bbr".parse(), Ok(Congestion::Bbr));
+        let error = "reno".parse::<Congestion>().unwrap_err();
+        assert!(error.to_string().contains("\"reno\""));
+    }
+}
