@@ -1,12 +1,15 @@
-//! What a frame says about itself, and the 32 bytes that say it.
+//! What a frame says about itself, and the 16 or 32 bytes that say it.
 //!
 //! A field that a frame type does not carry is written as zero whatever it holds, so what was
-//! written can always be read. Lengths are no part of a [`Header`]: reader and writer know them.
+//! written can always be read. Lengths and grain numbers are no part of a [`Header`]: reader and
+//! writer know them.
 
 use std::fmt;
 
+use rkyv::util::AlignedVec;
+
 use crate::{
-    id::{CallId, Epoch, KindId, MethodId},
+    id::{CallId, Epoch, Key, KindId, MethodId},
     status::Status,
 };
 
@@ -26,6 +29,11 @@ pub enum FrameType {
     Call = 5,
     /// The reply to a call.
     Reply = 6,
+    /// The number that a grain goes by in the tells and calls behind it.
+    ///
+    /// A matter between [`Writer`](crate::Writer) and [`Reader`](crate::Reader): the one is not
+    /// given such frames to write, the other hands none out.
+    Name = 7,
 }
 
 /// What a frame says about itself, without its lengths.
@@ -40,15 +48,15 @@ pub struct Header {
     pub status: Status,
     /// The method to run (tell, call).
     pub method: MethodId,
-    /// The kind of the grain (tell, call).
+    /// The kind of the grain (tell, call). On the wire it stands in the name frame.
     pub kind: KindId,
-    /// How often the message was passed on between nodes.
+    /// How often the message was passed on between nodes (tell, call).
     pub hops: u8,
     /// The call's id (call, reply), or the number of data frames taken in (ack).
     pub number: u64,
     /// Time left in microseconds, 0 for no deadline (call).
     pub deadline_us: u32,
-    /// The sender's view of the cluster.
+    /// The sender's view of the cluster (tell, call).
     pub epoch: Epoch,
 }
 
@@ -78,6 +86,7 @@ impl FrameType {
             4 => Self::Tell,
             5 => Self::Call,
             6 => Self::Reply,
+            7 => Self::Name,
             _ => return None,
         })
     }
@@ -87,29 +96,35 @@ impl FrameType {
         matches!(self, Self::Tell | Self::Call | Self::Reply)
     }
 
-    /// Whether frames of this type name a grain (kind, key and method): tells and calls.
+    /// Whether frames of this type are for a grain (kind, key and method): tells and calls.
     pub const fn is_addressed(self) -> bool {
         matches!(self, Self::Tell | Self::Call)
     }
 
-    /// Whether the field at offset 16 means something.
-    pub(crate) const fn has_number(self) -> bool {
-        matches!(self, Self::Ack | Self::Call | Self::Reply)
+    /// How many bytes the header of such a frame has.
+    pub(crate) const fn header_len(self) -> usize {
+        match self {
+            Self::Call => Header::CALL_LEN,
+            _ => Header::LEN,
+        }
     }
 
     /// The longest payload of this type of frame when messages may have `max_payload` bytes.
     pub(crate) fn payload_limit(self, max_payload: usize) -> usize {
         match self {
             Self::Hello | Self::Kinds => MAX_CONTROL_PAYLOAD,
-            Self::Ack => 0,
+            Self::Ack | Self::Name => 0,
             Self::Tell | Self::Call | Self::Reply => max_payload.min(MAX_PAYLOAD),
         }
     }
 }
 
 impl Header {
-    /// How many bytes a header has.
-    pub const LEN: usize = 32;
+    /// How many bytes the header of every frame but a call has.
+    pub const LEN: usize = 16;
+
+    /// How many bytes the header of a call has.
+    pub const CALL_LEN: usize = 32;
 
     /// A header of this type with every other field zero.
     pub const fn new(frame: FrameType) -> Self {
@@ -162,39 +177,54 @@ impl Header {
         CallId::from_u64(self.number)
     }
 
-    /// The bytes of this header for a key of `key` bytes and a payload of none.
-    pub(crate) fn to_bytes(self, key: u16) -> [u8; Self::LEN] {
-        let addressed = self.frame.is_addressed();
-        let status = if self.frame == FrameType::Reply {
-            self.status
-        } else {
-            Status::Ok
-        };
-        let method = if addressed { self.method.0 } else { 0 };
-        let kind = if addressed { self.kind.0 } else { 0 };
-        let number = if self.frame.has_number() {
-            self.number
-        } else {
-            0
-        };
-        let deadline = if self.frame == FrameType::Call {
-            self.deadline_us
-        } else {
-            0
-        };
-
+    /// Appends the bytes of this header: for the grain of this number if its frame is for one,
+    /// with a payload of `len` bytes that is `detached` or follows.
+    #[inline]
+    pub(crate) fn append_to(
+        &self,
+        out: &mut AlignedVec<16>,
+        grain: u32,
+        (len, detached): (u32, bool),
+    ) {
         let mut bytes = [0; Self::LEN];
-        bytes[4] = self.frame.to_u8();
-        bytes[5] = status.to_u8();
-        bytes[6..8].copy_from_slice(&method.to_le_bytes());
-        bytes[8..12].copy_from_slice(&kind.to_le_bytes());
-        bytes[12..14].copy_from_slice(&key.to_le_bytes());
-        bytes[14] = self.hops;
-        bytes[16..24].copy_from_slice(&number.to_le_bytes());
-        bytes[24..28].copy_from_slice(&deadline.to_le_bytes());
-        bytes[28..32].copy_from_slice(&self.epoch.0.to_le_bytes());
-        bytes
+        bytes[..4].copy_from_slice(&len.to_le_bytes());
+        bytes[4] = self.frame.to_u8() | if detached { DETACHED } else { 0 };
+        match self.frame {
+            FrameType::Tell | FrameType::Call => {
+                bytes[5] = self.hops;
+                bytes[6..8].copy_from_slice(&self.method.0.to_le_bytes());
+                bytes[8..12].copy_from_slice(&grain.to_le_bytes());
+                bytes[12..].copy_from_slice(&self.epoch.0.to_le_bytes());
+            }
+            FrameType::Reply => {
+                bytes[5] = self.status.to_u8();
+                bytes[8..].copy_from_slice(&self.number.to_le_bytes());
+            }
+            FrameType::Ack => bytes[8..].copy_from_slice(&self.number.to_le_bytes()),
+            FrameType::Hello | FrameType::Kinds | FrameType::Name => {}
+        }
+        out.extend_from_slice(&bytes);
+        if self.frame == FrameType::Call {
+            let mut rest = [0; Self::CALL_LEN - Self::LEN];
+            rest[..8].copy_from_slice(&self.number.to_le_bytes());
+            rest[8..12].copy_from_slice(&self.deadline_us.to_le_bytes());
+            out.extend_from_slice(&rest);
+        }
     }
+}
+
+/// Appends a name frame: from here on `number` stands for the grain of this kind and key.
+pub(crate) fn append_name(out: &mut AlignedVec<16>, number: u32, (kind, key): (KindId, &Key)) {
+    let key = key.as_str().as_bytes();
+    let len = u16::try_from(key.len()).expect("a key has at most 256 bytes");
+    let mut bytes = [0; Header::LEN];
+    bytes[4] = FrameType::Name.to_u8();
+    bytes[6..8].copy_from_slice(&len.to_le_bytes());
+    bytes[8..12].copy_from_slice(&number.to_le_bytes());
+    bytes[12..].copy_from_slice(&kind.0.to_le_bytes());
+    out.extend_from_slice(&bytes);
+    out.extend_from_slice(key);
+    out.resize(padded(out.len()), 0);
 }
 
 impl fmt::Display for FrameType {
@@ -206,6 +236,7 @@ impl fmt::Display for FrameType {
             Self::Tell => "tell",
             Self::Call => "call",
             Self::Reply => "reply",
+            Self::Name => "name",
         })
     }
 }
@@ -214,6 +245,9 @@ impl fmt::Display for FrameType {
 pub(crate) const fn padded(len: usize) -> usize {
     len.next_multiple_of(UNIT)
 }
+
+/// Set in the byte of the frame type when the payload comes on a stream of its own.
+pub(crate) const DETACHED: u8 = 0x80;
 
 /// Header, key and payload each fill a multiple of this, so that a payload that is copied
 /// together with its header stays aligned for rkyv.

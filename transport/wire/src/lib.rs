@@ -1,10 +1,11 @@
 //! Every byte that two Teff nodes agree on. No I/O, no clock, no unsafe code.
 //!
-//! A link between two shards is one stream of *frames* in either direction. This crate turns
-//! frames into bytes ([`Writer`]) and bytes into frames ([`Reader`]), knows what nodes say first
-//! ([`Hello`], [`KindOffer`]), and holds the numbers for how a call ended ([`Status`]) and why a
-//! link was closed ([`CloseCode`]). What a payload means to a grain it does not know: for tells,
-//! calls and replies that is an rkyv archive, written and validated above this crate.
+//! A link between two shards is one stream of *frames* in either direction, and streams of their
+//! own for payloads that nothing is to queue behind. This crate turns frames into bytes
+//! ([`Writer`]) and bytes into frames ([`Reader`]), knows what nodes say first ([`Hello`],
+//! [`KindOffer`]), and holds the numbers for how a call ended ([`Status`]) and why a link was
+//! closed ([`CloseCode`]). What a payload means to a grain it does not know: for tells, calls and
+//! replies that is an rkyv archive, written and validated above this crate.
 //!
 //! # Frame
 //!
@@ -13,20 +14,24 @@
 //!
 //! | offset | bytes | field | carried by (zero in all others) |
 //! |-------:|------:|-------|---------------------------------|
-//! | 0      | 4     | length of the payload, without padding | all but ack |
-//! | 4      | 1     | frame type, see below | all |
-//! | 5      | 1     | [`Status`] | reply |
+//! | 0      | 4     | length of the payload, without padding | all but ack and name |
+//! | 4      | 1     | frame type, see below, plus 128 if the payload is detached | all |
+//! | 5      | 1     | how often the message was passed on | tell, call |
+//! |        |       | [`Status`] | reply |
 //! | 6      | 2     | method, counted from 0 in the contract | tell, call |
-//! | 8      | 4     | kind, FNV-1a of its name | tell, call |
-//! | 12     | 2     | length of the key, 1 to 256 | tell, call |
-//! | 14     | 1     | how often the message was passed on | all |
-//! | 15     | 1     | reserved, 0 | none |
-//! | 16     | 8     | call: generation in the high half, slot in the low half | call, reply |
-//! |        |       | data frames taken in since the link came up | ack |
+//! |        |       | length of the key, 1 to 256 | name |
+//! | 8      | 4     | grain number | tell, call, name |
+//! | 12     | 4     | epoch of the sender's view | tell, call |
+//! |        |       | kind, FNV-1a of its name | name |
+//! | 8      | 8     | data frames taken in since the link came up | ack |
+//! |        |       | call: generation in the high half, slot in the low half | reply |
+//! | 16     | 8     | call: generation in the high half, slot in the low half | call |
 //! | 24     | 4     | time left in microseconds, 0 for no deadline | call |
-//! | 28     | 4     | epoch of the sender's view | all |
-//! | 32     |       | key, UTF-8, zero-padded to a multiple of 16 | tell, call |
-//! |        |       | payload, zero-padded to a multiple of 16 | all but ack |
+//! | 28     | 4     | reserved, 0 | call |
+//! | 16     |       | key, UTF-8, zero-padded to a multiple of 16 | name |
+//! |        |       | payload, padded likewise, unless it is detached | all but ack and name |
+//!
+//! So the payload starts at 16, and at 32 in a call.
 //!
 //! | type | frame | payload | longest payload |
 //! |-----:|-------|---------|-----------------|
@@ -36,8 +41,39 @@
 //! | 4 | tell | archived arguments | agreed limit |
 //! | 5 | call | archived arguments | agreed limit |
 //! | 6 | reply | archived reply if the status is ok | agreed limit |
+//! | 7 | name: gives a number to a grain | none | 0 |
+//! | 8 | none: a [`Preamble`] | raw, what the frame would have carried | agreed limit |
 //!
-//! The agreed limit is configuration, the same on all nodes, and never above [`MAX_PAYLOAD`].
+//! The agreed limits, for payloads and for grain numbers, are configuration, the same on all
+//! nodes, and never above [`MAX_PAYLOAD`] and [`MAX_NAMES`].
+//!
+//! # Names
+//!
+//! Tells and calls say whom they are for by a number. A name frame gives the number to a grain,
+//! in one direction of one link: from that frame on, until another name frame gives it to another
+//! grain. Numbers are given in order: each is 0, the one after the highest that was given, or one
+//! that was given before. Which grain keeps its number is the sender's choice; a tell or call for
+//! a number that was never given ends the link.
+//!
+//! Numbers outlive a stream that breaks within a link. The name frame in front of a tell or call
+//! belongs to it: a sender who repeats what was not taken in repeats both, and so does no harm
+//! if the name alone had arrived.
+//!
+//! # Detached payloads
+//!
+//! A tell, call or reply whose type has the high bit set declares the length of its payload and
+//! does not carry it. The payload comes on a stream of its own, behind 16 bytes:
+//!
+//! | offset | bytes | field |
+//! |-------:|------:|-------|
+//! | 0      | 4     | length of the payload, the same as in the frame |
+//! | 4      | 1     | 8 |
+//! | 5      | 3     | reserved, 0 |
+//! | 8      | 8     | number of the frame that it belongs to |
+//! | 16     |       | payload, not padded |
+//!
+//! Frames are numbered by counting tells, calls and replies of one direction of a link from 0, as
+//! acks do.
 //!
 //! # Hello
 //!
@@ -106,19 +142,27 @@
 //! - panic a node: lengths are bounded before they are added, and every slice is checked;
 //! - make it allocate for what it merely declares: memory grows with the bytes that arrived, at
 //!   most twofold, and a declared length over the limit is refused with the header;
+//! - make it remember more grains than have numbers: a name frame has at least 32 bytes and takes
+//!   up to 80 of a table that does not grow beyond the agreed limit, and its key if that has more
+//!   than 23 bytes. Numbers come in order, so that a high one costs no more than a low one, and
+//!   name frames without messages fill the table and nothing else;
 //! - make it copy a byte more than a constant number of times, in chunks of any size;
-//! - send one message in two spellings: unused fields, reserved fields and padding are zero or
-//!   the frame is refused.
+//! - send one frame in two spellings: unused fields, reserved fields and padding are zero or
+//!   the frame is refused. (What number a grain has, when it is named again, and which payloads
+//!   are detached is up to the peer, and makes no difference to what the frame means.)
 //!
 //! Not checked here: the order of frames (hello first), whether a hello is true, how many frames
-//! there are, and anything inside archives.
+//! there are, whether a detached payload comes and is as long as its frame says, and anything
+//! inside archives.
 //!
 //! # Copies
 //!
 //! A payload is serialised into the writer's buffer, which is handed to the transport as it is.
 //! A received byte is copied once, from the transport's chunk into an aligned block; a frame over
 //! many chunks is copied once more on average while its block grows. Frames share their block:
-//! a [`Block`] that is kept for long is better copied.
+//! a [`Block`] that is kept for long is better copied. The key of a name frame is copied into the
+//! table, and from there into each frame for the grain: up to 23 bytes by value, longer ones by
+//! reference.
 //!
 //! # Modules
 //!
@@ -135,7 +179,10 @@ mod version;
 
 mod block;
 mod header;
+mod preamble;
 mod layout;
+mod names;
+mod numbers;
 mod reader;
 mod writer;
 mod resend;
@@ -154,6 +201,9 @@ pub use id::{
 };
 pub use kinds::{KindOffer, KindsError, decode_kinds, encode_kinds};
 pub use layout::FrameError;
+pub use names::{Grain, HashGrain};
+pub use numbers::{DEFAULT_NAMES, MAX_NAMES};
+pub use preamble::{Preamble, PreambleError};
 pub use reader::{Frame, Reader};
 pub use resend::after_frames;
 pub use status::Status;

@@ -1,9 +1,12 @@
 //! From chunks of a stream to frames.
 //!
 //! Chunks may be cut anywhere and lie anywhere in memory. Every byte is copied once, into a
-//! 16-aligned block that all frames completed by one push share. A frame is refused as soon as
-//! the bytes that condemn it are complete; what came before it is still handed out, and which
-//! error it is never depends on how the stream was cut.
+//! 16-aligned block that all frames completed by one push share. A frame is refused with its first
+//! 16 bytes if they condemn it, else when it is whole; what came before it is still handed out,
+//! and which error it is never depends on how the stream was cut.
+//!
+//! Name frames wait among the others and are taken when their turn comes, so that every tell and
+//! call is for the grain that its number stood for at its place in the stream.
 
 use std::{collections::VecDeque, fmt, mem};
 
@@ -13,8 +16,9 @@ use rkyv::util::AlignedVec;
 use crate::{
     block::Block,
     header::Header,
-    id::Key,
-    layout::{FrameError, Layout},
+    layout::{Bounds, FrameError, Layout},
+    names::{Grain, HashGrain, Names},
+    numbers::MAX_NAMES,
 };
 
 /// A whole frame.
@@ -22,38 +26,57 @@ use crate::{
 pub struct Frame {
     /// What the frame says about itself.
     pub header: Header,
-    /// The key of the addressed grain (tell, call), else `None`.
-    pub key: Option<Key>,
-    /// The bytes behind the header and key, without padding.
+    /// The addressed grain (tell, call), else `None`. Its kind stands in the header.
+    pub grain: Option<Grain>,
+    /// The bytes behind the header, without padding. None if they are detached.
     pub payload: Block,
+    /// How many bytes of payload are to come on a stream of their own, if they do.
+    pub detached: Option<u32>,
 }
 
-/// Cuts the bytes of one stream into frames.
+/// Cuts the bytes of one direction of a link into frames, and knows which grains have a number
+/// there.
 ///
 /// ```
-/// use teff_wire::{Header, Reader, Writer};
+/// use std::sync::Arc;
 ///
-/// let mut writer = Writer::new(1024);
-/// writer.frame(&Header::ack(7), None, |_| Ok::<(), ()>(())).unwrap();
+/// use teff_wire::{Header, Key, KindId, MethodId, Reader, Writer};
 ///
-/// let mut reader = Reader::new(1024);
+/// let key = Key::new("kitchen").unwrap();
+/// let mut writer = Writer::new(1024, 16);
+/// let header = Header::tell(KindId::of("room"), MethodId(0));
+/// let written = writer.frame(&header, Some((&key, 4711)), |_| Ok::<(), ()>(()));
+/// assert_eq!(written, Ok(32 + 16), "a name frame and a tell");
+///
+/// let mut reader = Reader::new(1024, 16, Arc::new(|_, _| 4711));
 /// reader.push(&writer.take())?;
-/// assert_eq!(reader.next().map(|frame| frame.header.number), Some(7));
+/// let frame = reader.next().unwrap();
+/// assert_eq!(frame.header, header);
+/// assert_eq!(frame.grain.map(|grain| (grain.key, grain.hash)), Some((key, 4711)));
 /// assert_eq!(reader.next(), None);
 /// # Ok::<(), teff_wire::FrameError>(())
 /// ```
 pub struct Reader {
-    max_payload: usize,
+    bounds: Bounds,
+    /// As of the last frame that was handed out, or of a name frame behind it.
+    names: Names,
     /// Between pushes: the bytes of the one frame that is not complete.
     block: AlignedVec<16>,
-    /// The header of that frame, once its 32 bytes are there.
+    /// What that frame is, once its first 16 bytes are there.
     layout: Option<Layout>,
-    /// The complete frames that were not taken yet. The last `unsealed` of them are, or will be,
-    /// in `block`; the others in `sealed`.
-    ready: VecDeque<Place>,
+    queue: Queue,
+    failed: Option<FrameError>,
+}
+
+/// The complete frames that were not taken yet.
+#[derive(Default)]
+struct Queue {
+    /// The last `unsealed` of them are, or will be, in the reader's block; the others in `sealed`.
+    places: VecDeque<Place>,
     unsealed: usize,
     sealed: VecDeque<Sealed>,
-    failed: Option<FrameError>,
+    /// How many of them are name frames.
+    names: usize,
 }
 
 /// Where a complete frame stands in its block.
@@ -70,18 +93,23 @@ struct Sealed {
 
 impl Reader {
     /// A reader at the start of a stream whose messages have at most `max_payload` bytes of
-    /// payload each (cut to [`MAX_PAYLOAD`](crate::MAX_PAYLOAD)).
+    /// payload each (cut to [`MAX_PAYLOAD`](crate::MAX_PAYLOAD)), and whose grains have at most
+    /// `names_max` numbers (at least 1 and at most [`MAX_NAMES`]).
     ///
-    /// Hello and kinds frames have a limit of their own,
+    /// `hash` is called once for each name frame; what it returns comes with every frame for that
+    /// grain. Hello and kinds frames have a limit of their own,
     /// [`MAX_CONTROL_PAYLOAD`](crate::MAX_CONTROL_PAYLOAD).
-    pub fn new(max_payload: usize) -> Self {
+    pub fn new(max_payload: usize, names_max: u32, hash: HashGrain) -> Self {
         Self {
-            max_payload,
+            bounds: Bounds {
+                max_payload,
+                names_max: names_max.clamp(1, MAX_NAMES),
+                given: 0,
+            },
+            names: Names::new(hash),
             block: AlignedVec::new(),
             layout: None,
-            ready: VecDeque::new(),
-            unsealed: 0,
-            sealed: VecDeque::new(),
+            queue: Queue::default(),
             failed: None,
         }
     }
@@ -105,10 +133,23 @@ impl Reader {
         };
         if let Err(error) = result {
             self.failed = Some(error);
-            self.block = AlignedVec::new();
-            self.layout = None;
+            self.cut();
         }
+        // Names that no frame waits in front of have their turn: they are not to pile up for a
+        // caller who sees that nothing is ready.
+        self.take_names();
         result
+    }
+
+    /// Notes that the stream broke and that what is pushed next starts another one of the same
+    /// link: the incomplete frame is forgotten, complete ones can still be taken, and grains keep
+    /// their numbers.
+    ///
+    /// The peer repeats every frame that was not complete, together with the name frame in front
+    /// of it. A reader that failed stays failed.
+    pub fn cut(&mut self) {
+        self.block = AlignedVec::new();
+        self.layout = None;
     }
 
     /// The next complete frame, in the order of the stream. `None` until more bytes are pushed.
@@ -117,31 +158,24 @@ impl Reader {
         reason = "the end of an iterator is final, this None is not"
     )]
     pub fn next(&mut self) -> Option<Frame> {
-        // Here, not behind the last frame of a block, so that a frame is made where it is returned:
-        // moving a key that was just written stalls the load for as long as making it took.
-        self.sealed.pop_front_if(|sealed| sealed.frames == 0);
-        let Place { layout, at } = self.ready.pop_front()?;
-        let sealed = self.sealed.front_mut();
-        let sealed = sealed.expect("a complete frame is in a sealed block");
-        sealed.frames -= 1;
-
-        let frame = &sealed.bytes[at..];
+        self.take_names();
+        let (layout, bytes, at) = self.queue.take()?;
+        let frame = &bytes[at..];
         let payload = layout.payload_range();
-        let payload = Block::part_of(&sealed.bytes, at + payload.start..at + payload.end)
+        let payload = Block::part_of(bytes, at + payload.start..at + payload.end)
             .expect("frames and their parts are multiples of 16 bytes long");
+        let mut header = layout.header(frame);
+        let grain = layout.grain(frame).map(|number| {
+            let (kind, grain) = self.names.grain(number);
+            header.kind = *kind;
+            grain.clone()
+        });
         Some(Frame {
-            header: layout.header(frame),
-            key: layout.key(frame),
+            header,
+            grain,
             payload,
+            detached: layout.detached(),
         })
-    }
-
-    /// The stream broke off: forgets what is incomplete, and goes on at the start of another
-    /// stream. Complete frames stay.
-    pub fn cut(&mut self) {
-        self.block = AlignedVec::new();
-        self.layout = None;
-        self.failed = None;
     }
 
     /// How many bytes of an incomplete frame are kept.
@@ -151,7 +185,26 @@ impl Reader {
 
     /// How many complete frames wait for [`next`](Self::next).
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.queue.places.len() - self.queue.names
+    }
+
+    /// How many numbers stand for a grain, as far as frames were taken.
+    pub fn names(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Lets the name frames whose turn it is have their effect.
+    fn take_names(&mut self) {
+        while self.queue.starts_with_name() {
+            let Some((layout, bytes, at)) = self.queue.take() else {
+                return;
+            };
+            let frame = &bytes[at..];
+            if let Some(number) = layout.named(frame) {
+                let (kind, key) = layout.name(frame);
+                self.names.give(number, kind, key);
+            }
+        }
     }
 
     /// Completes the frame that earlier pushes left incomplete, if there is one. Returns what
@@ -169,7 +222,7 @@ impl Reader {
                 let Some(header) = self.block.first_chunk() else {
                     return Ok(None);
                 };
-                (Layout::of(header, self.max_payload)?, rest)
+                (Layout::of(header, self.bounds)?, rest)
             }
         };
         self.layout = Some(layout);
@@ -184,7 +237,8 @@ impl Reader {
         self.block.extend_from_slice(part);
         self.layout = None;
         layout.check_body(&self.block)?;
-        self.note(layout, 0);
+        let named = layout.named(&self.block);
+        self.note(layout, 0, named);
         Ok(Some(rest))
     }
 
@@ -221,29 +275,35 @@ impl Reader {
         let Some(header) = bytes.first_chunk() else {
             return Ok(None);
         };
-        let layout = Layout::of(header, self.max_payload)?;
+        let layout = Layout::of(header, self.bounds)?;
         let Some(frame) = bytes.get(..layout.frame_len()) else {
             self.layout = Some(layout);
             return Ok(None);
         };
         layout.check_body(frame)?;
-        self.note(layout, at);
+        self.note(layout, at, layout.named(frame));
         Ok(Some(frame.len()))
     }
 
-    fn note(&mut self, layout: Layout, at: usize) {
-        self.ready.push_back(Place { layout, at });
-        self.unsealed += 1;
+    /// Notes a frame that was checked, and the number that it gives if it is a name frame.
+    #[inline]
+    fn note(&mut self, layout: Layout, at: usize, named: Option<u32>) {
+        self.queue.places.push_back(Place { layout, at });
+        self.queue.unsealed += 1;
+        if let Some(number) = named {
+            self.queue.names += 1;
+            self.bounds.given = self.bounds.given.max(number + 1);
+        }
     }
 
     /// Copies the noted frames that are not in the block, and makes it ready to be shared.
     fn seal(&mut self, frames: &[u8]) {
         self.block.reserve_exact(frames.len());
         self.block.extend_from_slice(frames);
-        if self.unsealed > 0 {
+        if self.queue.unsealed > 0 {
             let bytes = Bytes::from_owner(mem::take(&mut self.block));
-            let frames = mem::take(&mut self.unsealed);
-            self.sealed.push_back(Sealed { bytes, frames });
+            let frames = mem::take(&mut self.queue.unsealed);
+            self.queue.sealed.push_back(Sealed { bytes, frames });
         }
     }
 
@@ -259,11 +319,37 @@ impl Reader {
     }
 }
 
+impl Queue {
+    #[inline]
+    fn starts_with_name(&self) -> bool {
+        self.names > 0
+            && self
+                .places
+                .front()
+                .is_some_and(|place| place.layout.is_name())
+    }
+
+    /// The next frame: what it is, the block that it stands in, and where.
+    #[inline]
+    fn take(&mut self) -> Option<(Layout, &Bytes, usize)> {
+        // Here, not behind the last frame of a block, so that a frame is made where it is returned:
+        // moving a key that was just written stalls the load for as long as making it took.
+        self.sealed.pop_front_if(|sealed| sealed.frames == 0);
+        let Place { layout, at } = self.places.pop_front()?;
+        let sealed = self.sealed.front_mut();
+        let sealed = sealed.expect("a complete frame is in a sealed block");
+        sealed.frames -= 1;
+        self.names -= usize::from(layout.is_name());
+        Some((layout, &sealed.bytes, at))
+    }
+}
+
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("buffered", &self.buffered())
             .field("ready", &self.ready())
+            .field("names", &self.names)
             .field("failed", &self.failed)
             .finish_non_exhaustive()
     }

@@ -2,21 +2,24 @@
 //!
 //! Frames are appended to one 16-aligned buffer, payloads serialised in place, and the whole is
 //! handed out without copying. The buffer holds whole frames only: whatever a failed or
-//! panicking payload left behind is cut off before anyone can see it.
+//! panicking payload left behind is cut off before anyone can see it, and the number that its
+//! grain may have got for it is taken back.
 
-use std::{fmt, mem};
+use std::{convert::Infallible, fmt, mem};
 
 use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
 use crate::{
-    header::{Header, padded},
+    header::{FrameType, Header, append_name, padded},
     id::Key,
+    numbers::{Numbers, Wanted},
 };
 
-/// Collects the frames of one stream.
+/// Collects the frames of one direction of a link, and knows which grains have a number there.
 pub struct Writer {
     max_payload: usize,
+    numbers: Numbers,
     buffer: AlignedVec<16>,
     /// Where the last whole frame ends. The buffer is longer only while a payload is written,
     /// or after one panicked.
@@ -43,10 +46,17 @@ pub enum WriteError<E> {
 
 impl Writer {
     /// A writer for messages of at most `max_payload` bytes of payload each (cut to
-    /// [`MAX_PAYLOAD`](crate::MAX_PAYLOAD)). The peer's reader has to allow as much.
-    pub fn new(max_payload: usize) -> Self {
+    /// [`MAX_PAYLOAD`](crate::MAX_PAYLOAD)), to at most `names_max` grains at a time without naming
+    /// them again (rounded down to a power of two, at least 1 and at most
+    /// [`MAX_NAMES`](crate::MAX_NAMES); [`DEFAULT_NAMES`](crate::DEFAULT_NAMES) does for most).
+    ///
+    /// The peer's reader has to allow as much of both. Memory for names is taken as grains are
+    /// named: about 100 bytes for each of them, 200 at worst. Keys of more than 23 bytes are
+    /// shared with whoever gave them.
+    pub fn new(max_payload: usize, names_max: u32) -> Self {
         Self {
             max_payload,
+            numbers: Numbers::new(names_max),
             buffer: AlignedVec::new(),
             end: 0,
             expected: 0,
@@ -55,9 +65,15 @@ impl Writer {
 
     /// Appends one frame and returns how many bytes it takes on the stream.
     ///
+    /// A tell or call is for the `grain` of the header's kind and of this key; beside it stands
+    /// the placement hash of both, which has to be the same each time and may be wrong otherwise:
+    /// it only says where to look. A grain that has no number on this link, or lost it to another,
+    /// is given one by a name frame in front. The bytes returned count that frame too, because
+    /// it belongs to this one: whoever sends a frame again sends both.
+    ///
     /// `payload` appends to the vector that it is given, at a 16-aligned position, and leaves
     /// alone what is in it. Fields of `header` that its frame type does not carry are written as
-    /// zero, and a key is written for tells and calls only.
+    /// zero, and a grain is looked at for tells and calls only.
     ///
     /// # Errors
     ///
@@ -65,15 +81,17 @@ impl Writer {
     ///
     /// # Panics
     ///
-    /// When a tell or call comes without a key, or `payload` removed bytes that it did not write.
+    /// When a tell or call comes without a grain, `header` is that of a name frame, or `payload`
+    /// removed bytes that it did not write.
+    #[inline]
     pub fn frame<E>(
         &mut self,
         header: &Header,
-        key: Option<&Key>,
+        grain: Option<(&Key, u64)>,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<usize, WriteError<E>> {
         let start = self.begin();
-        self.put_head(header, key);
+        let head = self.put_head(header, grain, (0, false));
 
         let at = self.buffer.len();
         debug_assert!(
@@ -95,10 +113,44 @@ impl Writer {
             self.roll_back();
             return Err(WriteError::TooLarge { len, limit });
         };
-        self.buffer[start..start + 4].copy_from_slice(&declared.to_le_bytes());
+        self.buffer[head..head + 4].copy_from_slice(&declared.to_le_bytes());
         self.buffer.resize(at + padded(len), 0);
-        self.end = self.buffer.len();
-        Ok(self.end - start)
+        Ok(self.commit(start))
+    }
+
+    /// Appends a tell, call or reply whose payload of `len` bytes goes on a stream of its own,
+    /// behind a [`Preamble`](crate::Preamble), and returns how many bytes it takes on this one.
+    ///
+    /// All else is as with [`frame`](Self::frame).
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::TooLarge`] when the payload is longer than a frame may carry. The writer is
+    /// as it was before.
+    ///
+    /// # Panics
+    ///
+    /// When a tell or call comes without a grain, or `header` is of another type.
+    pub fn detached(
+        &mut self,
+        header: &Header,
+        grain: Option<(&Key, u64)>,
+        len: u32,
+    ) -> Result<usize, WriteError<Infallible>> {
+        assert!(
+            header.frame.is_data(),
+            "the payload of a {} frame cannot be detached",
+            header.frame
+        );
+        let limit = header.frame.payload_limit(self.max_payload);
+        // Compared as u64, so that no platform cuts the length before it is checked.
+        if u64::from(len) > limit as u64 {
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            return Err(WriteError::TooLarge { len, limit });
+        }
+        let start = self.begin();
+        self.put_head(header, grain, (len, true));
+        Ok(self.commit(start))
     }
 
     /// Hands out all frames written so far, in order and without copying, and starts anew.
@@ -135,23 +187,53 @@ impl Writer {
         self.end
     }
 
-    fn put_head(&mut self, header: &Header, key: Option<&Key>) {
-        if !header.frame.is_addressed() {
-            self.buffer.extend_from_slice(&header.to_bytes(0));
-            return;
-        }
-        let key = key
-            .expect("a tell or call names the grain it is for")
-            .as_str()
-            .as_bytes();
-        let len = u16::try_from(key.len()).expect("a key has at most 256 bytes");
-        self.buffer.extend_from_slice(&header.to_bytes(len));
-        self.buffer.extend_from_slice(key);
-        self.buffer.resize(padded(self.buffer.len()), 0);
+    /// Appends a header, behind a name frame if its grain needs one, and returns where it starts.
+    #[inline]
+    fn put_head(
+        &mut self,
+        header: &Header,
+        grain: Option<(&Key, u64)>,
+        payload: (u32, bool),
+    ) -> usize {
+        let number = if header.frame.is_addressed() {
+            let (key, hash) = grain.expect("a tell or call names the grain it is for");
+            let kind = header.kind;
+            let hash = hash as u32;
+            let wanted = Wanted { kind, key, hash };
+            match self.numbers.find(wanted) {
+                Some(number) => number,
+                None => self.put_name(wanted),
+            }
+        } else {
+            assert!(
+                header.frame != FrameType::Name,
+                "a name frame is written for the tell or call that needs it"
+            );
+            0
+        };
+        let at = self.buffer.len();
+        header.append_to(&mut self.buffer, number, payload);
+        at
+    }
+
+    #[cold]
+    fn put_name(&mut self, added: Wanted<'_>) -> u32 {
+        let number = self.numbers.add(added);
+        append_name(&mut self.buffer, number, (added.kind, added.key));
+        number
+    }
+
+    /// Makes what was written since `start` a whole frame, and returns its length.
+    #[inline]
+    fn commit(&mut self, start: usize) -> usize {
+        self.numbers.keep();
+        self.end = self.buffer.len();
+        self.end - start
     }
 
     /// Cuts off what is not a whole frame.
     fn roll_back(&mut self) {
+        self.numbers.take_back();
         if self.buffer.len() == self.end {
             return;
         }
@@ -171,6 +253,7 @@ impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer")
             .field("len", &self.len())
+            .field("numbers", &self.numbers)
             .finish_non_exhaustive()
     }
 }

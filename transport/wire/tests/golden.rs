@@ -1,19 +1,21 @@
-//! Bytes that may never change: one frame of each type and the hello, written out.
+//! Bytes that may never change: frames of each type, the hello and a preamble, written out.
 //!
 //! A failure here means that this build and the ones out there can no longer talk to each other.
 //! Then the code is wrong, or [`Version::CURRENT`] needs a new major number; the bytes below are
 //! right either way.
 
-use rkyv::util::AlignedVec;
+mod common;
+
 use teff_wire::{
-    Block, CallId, Epoch, Fingerprint, Frame, FrameType, Header, Hello, Incarnation, Key, KindId,
-    KindOffer, MethodId, NodeId, Reader, ShardId, Status, Version, Writer, decode_kinds,
+    Block, CallId, Epoch, Fingerprint, Frame, FrameType, Header, Hello, Incarnation, KindId,
+    KindOffer, MethodId, NodeId, Preamble, ShardId, Status, Version, Writer, decode_kinds,
     encode_kinds,
 };
 
+use common::{append, grain, reader, writer};
+
 const HELLO: &str = "
-    74000000 01 00 0000 00000000 0000 00 00
-    0000000000000000 00000000 05000000
+    74000000 01 00 0000 00000000 00000000
     54454646 0100 0000 4000 0400 0200 1000
     efcdab8967452301 8877665544332211
     0201 0400 0300 0100
@@ -25,49 +27,75 @@ const HELLO: &str = "
 ";
 
 const KINDS: &str = "
-    1f000000 02 00 0000 00000000 0000 00 00
-    0000000000000000 00000000 00000000
+    1f000000 02 00 0000 00000000 00000000
     0800 1000 0100 0000
     23deac9c 0700 0000 00000000000000a0 636f756e746572 00
 ";
 
 const ACK: &str = "
-    00000000 03 00 0000 00000000 0000 00 00
-    0807060504030201 00000000 00000000
+    00000000 03 00 0000 0807060504030201
+";
+
+const NAME: &str = "
+    00000000 07 00 0400 00000000 23deac9c
+    63c3a974 000000000000000000000000
 ";
 
 const TELL: &str = "
-    05000000 04 00 0201 23deac9c 0400 01 00
-    0000000000000000 00000000 09000000
-    63c3a974 000000000000000000000000
+    05000000 04 01 0201 00000000 09000000
     68656c6c6f 0000000000000000000000
 ";
 
-const CALL: &str = "
-    10000000 05 00 0300 23deac9c 1000 00 00
-    0700000002000000 40420f00 09000000
+const DETACHED_TELL: &str = "
+    00020000 84 01 0201 00000000 09000000
+";
+
+const PREAMBLE: &str = "
+    00020000 08 000000 0807060504030201
+";
+
+const NAME_OF_CALL: &str = "
+    00000000 07 00 1000 00000000 23deac9c
     30313233343536373839616263646566
+";
+
+const CALL: &str = "
+    10000000 05 00 0300 00000000 09000000
+    0700000002000000 40420f00 00000000
     000102030405060708090a0b0c0d0e0f
 ";
 
+const DETACHED_CALL: &str = "
+    00040000 85 00 0300 00000000 09000000
+    0700000002000000 40420f00 00000000
+";
+
 const REPLY: &str = "
-    02000000 06 00 0000 00000000 0000 00 00
-    0700000002000000 00000000 0a000000
+    02000000 06 00 0000 0700000002000000
     6f6b 0000000000000000000000000000
 ";
 
 const REFUSAL: &str = "
-    00000000 06 09 0000 00000000 0000 02 00
-    0700000002000000 00000000 0a000000
+    00000000 06 09 0000 0700000002000000
+";
+
+const DETACHED_REPLY: &str = "
+    01000000 86 00 0000 0700000002000000
+";
+
+const SECOND_NAME: &str = "
+    00000000 07 00 0100 01000000 23deac9c
+    78 000000000000000000000000000000
+";
+
+const SECOND_TELL: &str = "
+    00000000 04 00 0000 01000000 00000000
 ";
 
 #[test]
 fn the_hello_never_changes() {
-    let header = Header {
-        epoch: Epoch(5),
-        ..Header::new(FrameType::Hello)
-    };
-    let mut writer = Writer::new(0);
+    let header = Header::new(FrameType::Hello);
+    let mut writer = Writer::new(0, 0);
     writer
         .frame(&header, None, |out| hello().encode(out))
         .unwrap();
@@ -82,7 +110,7 @@ fn the_hello_never_changes() {
 #[test]
 fn the_kinds_never_change() {
     let kinds = &hello().kinds[..1];
-    let mut writer = Writer::new(0);
+    let mut writer = Writer::new(0, 0);
     writer
         .frame(&Header::new(FrameType::Kinds), None, |out| {
             encode_kinds(kinds, out)
@@ -94,50 +122,63 @@ fn the_kinds_never_change() {
 
 #[test]
 fn an_ack_never_changes() {
-    both_ways(ACK, Header::ack(0x0102_0304_0506_0708), None, b"");
+    both_ways(ACK, &[frame(Header::ack(0x0102_0304_0506_0708), None, b"")]);
 }
 
 #[test]
-fn a_tell_never_changes() {
-    let header = Header {
-        hops: 1,
-        epoch: Epoch(9),
-        ..Header::tell(KindId::of("counter"), MethodId(0x0102))
-    };
-    both_ways(TELL, header, Some("c\u{e9}t"), b"hello");
+fn a_name_and_a_tell_never_change() {
+    let tell = frame(tell(), Some("c\u{e9}t"), b"hello");
+    both_ways(&[NAME, TELL].concat(), std::slice::from_ref(&tell));
+    both_ways(&[NAME, TELL, TELL].concat(), &[tell.clone(), tell]);
+}
+
+#[test]
+fn numbers_are_given_in_order() {
+    let first = frame(tell(), Some("c\u{e9}t"), b"hello");
+    let header = Header::tell(KindId::of("counter"), MethodId(0));
+    let second = frame(header, Some("x"), b"");
+    let hex = [NAME, TELL, SECOND_NAME, SECOND_TELL, TELL].concat();
+    both_ways(&hex, &[first.clone(), second, first]);
 }
 
 #[test]
 fn a_call_never_changes() {
-    let header = Header {
-        deadline_us: 1_000_000,
-        epoch: Epoch(9),
-        ..Header::call(KindId::of("counter"), MethodId(3), call())
-    };
+    let header = call();
     let payload: Vec<u8> = (0..16).collect();
-    both_ways(CALL, header, Some("0123456789abcdef"), &payload);
+    let key = "0123456789abcdef";
+    let call = frame(header, Some(key), &payload);
+    both_ways(&[NAME_OF_CALL, CALL].concat(), &[call]);
+    let call = detached(header, Some(key), 0x400);
+    both_ways(&[NAME_OF_CALL, DETACHED_CALL].concat(), &[call]);
 }
 
 #[test]
 fn a_reply_never_changes() {
-    let header = Header {
-        epoch: Epoch(10),
-        ..Header::reply(call(), Status::Ok)
+    let header = Header::reply(call().call_id(), Status::Ok);
+    both_ways(REPLY, &[frame(header, None, b"ok")]);
+    both_ways(DETACHED_REPLY, &[detached(header, None, 1)]);
+    let status = Status::NotOwner;
+    both_ways(REFUSAL, &[frame(Header { status, ..header }, None, b"")]);
+}
+
+#[test]
+fn a_detached_payload_never_changes() {
+    let tell = detached(tell(), Some("c\u{e9}t"), 0x200);
+    both_ways(&[NAME, DETACHED_TELL].concat(), &[tell]);
+    let preamble = Preamble {
+        len: 0x200,
+        frame: 0x0102_0304_0506_0708,
     };
-    both_ways(REPLY, header, None, b"ok");
-    let header = Header {
-        hops: 2,
-        status: Status::NotOwner,
-        ..header
-    };
-    both_ways(REFUSAL, header, None, b"");
+    assert_hex(&preamble.to_bytes(), PREAMBLE);
+    let bytes = bytes(PREAMBLE).try_into().unwrap();
+    assert_eq!(Preamble::from_bytes(&bytes, 0x200), Ok(preamble));
 }
 
 #[test]
 fn frame_types_and_the_version_keep_their_numbers() {
-    use FrameType::{Ack, Call, Hello, Kinds, Reply, Tell};
-    let numbers = [Hello, Kinds, Ack, Tell, Call, Reply].map(FrameType::to_u8);
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    use FrameType::{Ack, Call, Hello, Kinds, Name, Reply, Tell};
+    let numbers = [Hello, Kinds, Ack, Tell, Call, Reply, Name].map(FrameType::to_u8);
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
     let known = |value: &u8| FrameType::from_u8(*value).is_some();
     assert_eq!((0..=u8::MAX).filter(known).collect::<Vec<_>>(), numbers);
     assert_eq!(Version::CURRENT, Version { major: 1, minor: 0 });
@@ -165,43 +206,62 @@ fn hello() -> Hello {
     }
 }
 
-fn call() -> CallId {
-    CallId {
-        slot: 7,
-        generation: 2,
+fn tell() -> Header {
+    Header {
+        hops: 1,
+        epoch: Epoch(9),
+        ..Header::tell(KindId::of("counter"), MethodId(0x0102))
     }
 }
 
-fn both_ways(hex: &str, header: Header, key: Option<&str>, payload: &[u8]) {
-    let key = key.map(|key| Key::new(key).expect("neither empty nor long"));
-    let mut writer = Writer::new(1024);
-    let append = |out: &mut AlignedVec<16>| {
-        out.extend_from_slice(payload);
-        Ok::<(), ()>(())
+fn call() -> Header {
+    let call = CallId {
+        slot: 7,
+        generation: 2,
     };
-    let len = writer
-        .frame(&header, key.as_ref(), append)
-        .expect("the frame is valid");
+    Header {
+        deadline_us: 1_000_000,
+        epoch: Epoch(9),
+        ..Header::call(KindId::of("counter"), MethodId(3), call)
+    }
+}
+
+fn frame(header: Header, key: Option<&str>, payload: &[u8]) -> Frame {
+    Frame {
+        header,
+        grain: key.map(|key| grain(header.kind, key)),
+        payload: Block::copy_from(payload),
+        detached: None,
+    }
+}
+
+fn detached(header: Header, key: Option<&str>, len: u32) -> Frame {
+    Frame {
+        detached: Some(len),
+        ..frame(header, key, b"")
+    }
+}
+
+fn both_ways(hex: &str, frames: &[Frame]) {
+    let mut writer = writer();
+    let len: usize = frames.iter().map(|frame| append(&mut writer, frame)).sum();
     assert_eq!(len, bytes(hex).len());
     assert_hex(&writer.take(), hex);
-
-    let payload = Block::copy_from(payload);
-    assert_eq!(
-        read(hex),
-        Frame {
-            header,
-            key,
-            payload
-        }
-    );
+    assert_eq!(read_all(hex), frames);
 }
 
 fn read(hex: &str) -> Frame {
-    let mut reader = Reader::new(1024);
+    let mut frames = read_all(hex);
+    assert_eq!(frames.len(), 1);
+    frames.remove(0)
+}
+
+fn read_all(hex: &str) -> Vec<Frame> {
+    let mut reader = reader();
     assert_eq!(reader.push(&bytes(hex)), Ok(()));
-    let frame = reader.next().expect("the bytes are one whole frame");
-    assert_eq!((reader.next(), reader.buffered()), (None, 0));
-    frame
+    let frames = std::iter::from_fn(|| reader.next()).collect();
+    assert_eq!(reader.buffered(), 0);
+    frames
 }
 
 fn assert_hex(written: &[u8], hex: &str) {

@@ -6,10 +6,11 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use rkyv::util::AlignedVec;
 use teff_wire::{
     Fingerprint, FrameError, FrameType, Hello, HelloError, KindId, KindOffer, KindsError,
-    MAX_CONTROL_PAYLOAD, NameError, Reader, ShardId, Version, decode_kinds, encode_kinds,
+    MAX_CONTROL_PAYLOAD, MAX_NAMES, NameError, Preamble, PreambleError, Reader, ShardId, Version,
+    decode_kinds, encode_kinds,
 };
 
-use common::{MAX_PAYLOAD, chunks, frame, hello, kinds, read, stream};
+use common::{NAMES, chunks, frame, hash, hello, kinds, read, reader, stream};
 
 proptest! {
     #[test]
@@ -23,7 +24,7 @@ proptest! {
     #[test]
     fn headers_of_noise_are_refused_alike_however_they_are_cut(
         // Mostly zero and small, so that many headers get past the first checks.
-        bytes in vec(prop_oneof![6 => Just(0_u8), 2 => 1..8_u8, 1 => any::<u8>()], 0..400),
+        bytes in vec(prop_oneof![20 => Just(0_u8), 2 => 1..9_u8, 1 => any::<u8>()], 0..400),
         lens in chunks(),
     ) {
         prop_assert_eq!(read(&bytes, &lens), read(&bytes, &[usize::MAX]));
@@ -41,7 +42,7 @@ proptest! {
             bytes[at] ^= 1 << bit;
         }
         let (received, error) = read(&bytes, &lens);
-        prop_assert!(error.is_some() || received.len() <= bytes.len() / 32);
+        prop_assert!(error.is_some() || received.len() <= bytes.len() / 16);
         prop_assert_eq!((received, error), read(&bytes, &[usize::MAX]));
     }
 
@@ -98,109 +99,180 @@ proptest! {
     }
 }
 
-/// A tell to the grain `k` with one byte of payload.
+/// The name of the grain `k`, and a tell to it with one byte of payload.
 const TELL: [u8; 64] = {
     let mut bytes = [0; 64];
-    bytes[0] = 1;
-    bytes[4] = 4;
-    bytes[12] = 1;
-    bytes[32] = b'k';
+    bytes[4] = 7;
+    bytes[6] = 1;
+    bytes[16] = b'k';
+    bytes[32] = 1;
+    bytes[36] = 4;
     bytes[48] = 0xff;
     bytes
 };
 
+/// The name alone.
+const NAME: [u8; 32] = *TELL.first_chunk().unwrap();
+
 #[test]
 fn every_wrong_byte_of_a_header_has_its_name() {
-    use FrameType::{Ack, Hello, Kinds, Reply, Tell};
+    use FrameType::{Ack, Call, Hello, Kinds, Name, Reply, Tell};
+    let unknown = |value| FrameError::UnknownType { value };
+    let status = |value| FrameError::UnknownStatus { value };
     let not_zero = |frame, field| FrameError::NotZero { frame, field };
-    let unexpected = |frame| FrameError::KeyUnexpected { frame, len: 1 };
+    let number_unknown = |frame, number| FrameError::NumberUnknown { frame, number };
+    let number_too_large = |frame, number| FrameError::NumberTooLarge {
+        frame,
+        number,
+        limit: NAMES,
+    };
+    let skipped = |number| FrameError::NumberSkipped { number, next: 1 };
     // The type of the frame, a byte to set, and what it is called.
     let wrong: &[(u8, usize, u8, FrameError)] = &[
-        (0, 4, 0, FrameError::UnknownType { value: 0 }),
-        (7, 4, 7, FrameError::UnknownType { value: 7 }),
-        (6, 5, 12, FrameError::UnknownStatus { value: 12 }),
-        (4, 5, 200, FrameError::UnknownStatus { value: 200 }),
-        (4, 5, 1, not_zero(Tell, "status")),
+        (0, 4, 0, unknown(0)),
+        (8, 4, 8, unknown(8)),
+        (0x80, 4, 0x80, unknown(0x80)),
+        (0x81, 4, 0x81, unknown(0x81)),
+        (0x83, 4, 0x83, unknown(0x83)),
+        (0x87, 4, 0x87, unknown(0x87)),
+        (6, 5, 12, status(12)),
+        (0x86, 5, 200, status(200)),
+        (1, 5, 1, not_zero(Hello, "status")),
+        (2, 5, 1, not_zero(Kinds, "status")),
+        (3, 5, 255, not_zero(Ack, "status")),
+        (7, 5, 1, not_zero(Name, "status")),
         (1, 6, 1, not_zero(Hello, "method")),
+        (2, 7, 1, not_zero(Kinds, "method")),
+        (3, 6, 1, not_zero(Ack, "method")),
         (6, 7, 1, not_zero(Reply, "method")),
-        (2, 8, 1, not_zero(Kinds, "kind")),
-        (6, 11, 1, not_zero(Reply, "kind")),
-        (6, 12, 1, unexpected(Reply)),
-        (1, 12, 1, unexpected(Hello)),
-        (4, 12, 0, FrameError::KeyMissing { frame: Tell }),
-        (4, 13, 2, FrameError::KeyTooLong { len: 0x201 }),
-        (6, 13, 2, FrameError::KeyTooLong { len: 0x200 }),
-        (3, 15, 1, not_zero(Ack, "reserved")),
-        (4, 16, 1, not_zero(Tell, "number")),
-        (1, 23, 1, not_zero(Hello, "number")),
-        (4, 24, 1, not_zero(Tell, "deadline")),
-        (6, 27, 1, not_zero(Reply, "deadline")),
+        (0x86, 7, 1, not_zero(Reply, "method")),
+        (1, 8, 1, not_zero(Hello, "number")),
+        (2, 15, 1, not_zero(Kinds, "number")),
+        (7, 6, 0, FrameError::KeyMissing),
+        (7, 7, 2, FrameError::KeyTooLong { len: 0x201 }),
+        (4, 8, 1, number_unknown(Tell, 1)),
+        (0x84, 8, 7, number_unknown(Tell, 7)),
+        (5, 8, 8, number_too_large(Call, 8)),
+        (0x85, 11, 0xff, number_too_large(Call, 0xff00_0000)),
+        (7, 8, 2, skipped(2)),
+        (7, 8, 7, skipped(7)),
+        (7, 8, 8, number_too_large(Name, 8)),
+        (7, 11, 1, number_too_large(Name, 0x100_0000)),
     ];
     for &(frame, at, value, error) in wrong {
-        let mut bytes = [0; 32];
+        let mut bytes = [0; 16];
         bytes[4] = frame;
-        bytes[12] = u8::from(frame == 4 || frame == 5);
+        bytes[6] = u8::from(frame == 7);
         bytes[at] = value;
-        let mut reader = Reader::new(MAX_PAYLOAD);
-        assert_eq!(reader.push(&bytes[..31]), Ok(()), "{at}");
-        assert_eq!(reader.push(&bytes[31..]), Err(error), "{at}");
+        let mut reader = reader();
+        assert_eq!(reader.push(&NAME), Ok(()));
+        assert_eq!(reader.push(&bytes[..15]), Ok(()), "{frame} {at}");
+        assert_eq!(reader.push(&bytes[15..]), Err(error), "{frame} {at}");
     }
+}
+
+#[test]
+fn bytes_that_a_frame_carries_are_not_refused() {
+    // The type of the frame, and the bytes of its header that may be anything.
+    let carried: &[(u8, &[usize])] = &[
+        (3, &[8, 9, 10, 11, 12, 13, 14, 15]),
+        (4, &[5, 6, 7, 12, 13, 14, 15]),
+        (5, &[5, 6, 7, 12, 13, 14, 15, 16, 19, 20, 23, 24, 27]),
+        (6, &[8, 9, 10, 11, 12, 13, 14, 15]),
+        (7, &[12, 13, 14, 15]),
+    ];
+    for &(frame, places) in carried {
+        for &at in places {
+            let mut bytes = [0; 32];
+            bytes[4] = frame;
+            bytes[6] = u8::from(frame == 7);
+            bytes[16] = u8::from(frame == 7);
+            bytes[at] = 0xff;
+            let len = if frame == 5 || frame == 7 { 32 } else { 16 };
+            let mut reader = reader();
+            assert_eq!(reader.push(&NAME), Ok(()));
+            assert_eq!(reader.push(&bytes[..len]), Ok(()), "{frame} {at}");
+            assert_eq!(
+                (reader.ready(), reader.buffered()),
+                (usize::from(frame != 7), 0)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_grain_has_no_number_before_its_name_is_whole() {
+    let unknown = FrameError::NumberUnknown {
+        frame: FrameType::Tell,
+        number: 0,
+    };
+    assert_eq!(read(&TELL[32..], &[7]), (vec![], Some(unknown)));
+    // Not even when all of it but the end arrived before a stream broke.
+    let mut reader = reader();
+    reader.push(&TELL[..31]).unwrap();
+    reader.cut();
+    assert_eq!(reader.push(&TELL[32..]), Err(unknown));
 }
 
 #[test]
 fn a_payload_over_the_limit_is_refused_with_its_header() {
     let too_large = |frame, len, limit| FrameError::PayloadTooLarge { frame, len, limit };
     let control = MAX_CONTROL_PAYLOAD as u32;
+    let over = control + 1;
     let wrong = [
         (4, 4097, too_large(FrameType::Tell, 4097, 4096)),
+        (0x84, 4097, too_large(FrameType::Tell, 4097, 4096)),
         (5, u32::MAX, too_large(FrameType::Call, u32::MAX, 4096)),
         (6, u32::MAX, too_large(FrameType::Reply, u32::MAX, 4096)),
+        (0x86, 4097, too_large(FrameType::Reply, 4097, 4096)),
         (3, 1, too_large(FrameType::Ack, 1, 0)),
-        (
-            1,
-            control + 1,
-            too_large(FrameType::Hello, control + 1, control as usize),
-        ),
-        (
-            2,
-            control + 1,
-            too_large(FrameType::Kinds, control + 1, control as usize),
-        ),
+        (7, 1, too_large(FrameType::Name, 1, 0)),
+        (1, over, too_large(FrameType::Hello, over, control as usize)),
+        (2, over, too_large(FrameType::Kinds, over, control as usize)),
     ];
     for (frame, len, error) in wrong {
-        let mut bytes = [0; 32];
+        let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&len.to_le_bytes());
         bytes[4] = frame;
-        bytes[12] = u8::from(frame == 4 || frame == 5);
-        assert_eq!(Reader::new(4096).push(&bytes), Err(error));
+        bytes[6] = u8::from(frame == 7);
+        let push = |bytes: &[u8]| {
+            let mut reader = reader();
+            reader.push(&NAME).and_then(|()| reader.push(bytes))
+        };
+        assert_eq!(push(&bytes), Err(error));
         bytes[..4].copy_from_slice(&(len - 1).min(4096).to_le_bytes());
-        assert_eq!(Reader::new(4096).push(&bytes), Ok(()));
+        assert_eq!(push(&bytes), Ok(()));
     }
     // No limit allows what the field could say.
     let mut bytes = TELL;
-    bytes[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
     let error = too_large(FrameType::Tell, u32::MAX, 1 << 30);
-    assert_eq!(Reader::new(usize::MAX).push(&bytes), Err(error));
+    let mut reader = Reader::new(usize::MAX, u32::MAX, std::sync::Arc::new(hash));
+    assert_eq!(reader.push(&bytes), Err(error));
 }
 
 #[test]
-fn padding_and_text_are_checked() {
-    let padding = |after| FrameError::Padding {
+fn no_limit_allows_endless_numbers() {
+    let mut bytes = TELL;
+    bytes[40..44].copy_from_slice(&MAX_NAMES.to_le_bytes());
+    let mut reader = Reader::new(64, u32::MAX, std::sync::Arc::new(hash));
+    let error = FrameError::NumberTooLarge {
         frame: FrameType::Tell,
-        after,
+        number: MAX_NAMES,
+        limit: MAX_NAMES,
     };
+    assert_eq!(reader.push(&bytes), Err(error));
+}
+
+#[test]
+fn padding_text_and_reserved_bytes_are_checked() {
+    let padding = |frame, after| FrameError::Padding { frame, after };
     let wrong = [
-        (33, 1, padding("key")),
-        (47, 1, padding("key")),
-        (49, 1, padding("payload")),
-        (63, 0x80, padding("payload")),
-        (
-            32,
-            0xff,
-            FrameError::KeyNotUtf8 {
-                frame: FrameType::Tell,
-            },
-        ),
+        (17, 1, padding(FrameType::Name, "key")),
+        (31, 1, padding(FrameType::Name, "key")),
+        (16, 0xff, FrameError::KeyNotUtf8),
+        (49, 1, padding(FrameType::Tell, "payload")),
+        (63, 0x80, padding(FrameType::Tell, "payload")),
     ];
     for (at, value, error) in wrong {
         let mut bytes = TELL;
@@ -209,13 +281,26 @@ fn padding_and_text_are_checked() {
         assert_eq!(read(&bytes, &[1]), (vec![], Some(error)), "{at}");
     }
     assert_eq!(read(&TELL, &[64]).1, None);
+
+    let reserved = FrameError::NotZero {
+        frame: FrameType::Call,
+        field: "reserved",
+    };
+    for at in 28..32 {
+        let mut call = [0; 64];
+        call[..32].copy_from_slice(&NAME);
+        call[36] = 5;
+        call[32 + at] = 1;
+        assert_eq!(read(&call, &[64]), (vec![], Some(reserved)), "{at}");
+        assert_eq!(read(&call, &[1]), (vec![], Some(reserved)), "{at}");
+    }
 }
 
 #[test]
 fn a_reader_that_failed_stays_failed() {
     let mut bytes = TELL;
-    bytes[15] = 1;
-    let mut reader = Reader::new(MAX_PAYLOAD);
+    bytes[5] = 1;
+    let mut reader = reader();
     reader.push(&TELL).unwrap();
     let error = reader.push(&bytes).unwrap_err();
     assert_eq!(reader.push(&TELL), Err(error));
@@ -224,6 +309,41 @@ fn a_reader_that_failed_stays_failed() {
     assert_eq!(reader.ready(), 1);
     assert_eq!(*reader.next().unwrap().payload, [0xff]);
     assert_eq!(reader.next(), None);
+}
+
+#[test]
+fn every_wrong_byte_of_a_preamble_has_its_name() {
+    let good = Preamble { len: 5, frame: 6 };
+    let wrong = [
+        (4, 0, PreambleError::NotPayload { value: 0 }),
+        (4, 4, PreambleError::NotPayload { value: 4 }),
+        (4, 0x88, PreambleError::NotPayload { value: 0x88 }),
+        (5, 1, PreambleError::Reserved),
+        (6, 1, PreambleError::Reserved),
+        (7, 0x80, PreambleError::Reserved),
+        (0, 65, PreambleError::TooLarge { len: 65, limit: 64 }),
+    ];
+    for (at, value, error) in wrong {
+        let mut bytes = good.to_bytes();
+        bytes[at] = value;
+        assert_eq!(Preamble::from_bytes(&bytes, 64), Err(error), "{at}");
+    }
+    for (at, value) in [(0, 64), (8, 0xff), (15, 0xff)] {
+        let mut bytes = good.to_bytes();
+        bytes[at] = value;
+        let read = Preamble::from_bytes(&bytes, 64);
+        assert_eq!(read.map(Preamble::to_bytes), Ok(bytes), "{at}");
+    }
+    let endless = Preamble {
+        len: u32::MAX,
+        frame: 0,
+    };
+    let error = PreambleError::TooLarge {
+        len: u32::MAX,
+        limit: 1 << 30,
+    };
+    let read = Preamble::from_bytes(&endless.to_bytes(), usize::MAX);
+    assert_eq!(read, Err(error));
 }
 
 #[test]

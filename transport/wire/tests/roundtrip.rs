@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*};
 use rkyv::{Archive, Deserialize, Serialize, rancor, util::AlignedVec};
 use teff_wire::{
@@ -9,7 +11,7 @@ use teff_wire::{
     decode_kinds, encode_kinds,
 };
 
-use common::{MAX_PAYLOAD, append, chunks, frame, hello, kinds, read, stream};
+use common::{append, chunks, frame, frame_ends, hello, kinds, read, reader, stream, writer};
 
 proptest! {
     #[test]
@@ -27,7 +29,7 @@ proptest! {
         frames in vec(frame(), 1..20),
         every in 1..5_usize,
     ) {
-        let mut writer = Writer::new(MAX_PAYLOAD);
+        let mut writer = writer();
         let mut taken = Vec::new();
         for (i, frame) in frames.iter().enumerate() {
             let before = writer.len();
@@ -50,12 +52,10 @@ proptest! {
     ) {
         let whole = stream(&frames);
         let cut = cut.index(whole.len());
-        let mut reader = Reader::new(MAX_PAYLOAD);
+        let complete = frame_ends(&whole).into_iter().rfind(|end| *end <= cut);
+        let mut reader = reader();
         prop_assert_eq!(reader.push(&whole[..cut]), Ok(()));
-
-        let ready = reader.ready();
-        let complete = stream(&frames[..ready]).len();
-        prop_assert_eq!(reader.buffered(), cut - complete);
+        prop_assert_eq!(reader.buffered(), cut - complete.unwrap_or(0));
         prop_assert_eq!(reader.push(&whole[cut..]), Ok(()));
         prop_assert_eq!((reader.buffered(), reader.ready()), (0, frames.len()));
     }
@@ -79,12 +79,12 @@ proptest! {
 fn a_frame_over_hundreds_of_packets_arrives_whole() {
     let payload: Vec<u8> = (0..3 << 20).map(|at: u32| (at >> 3) as u8).collect();
     let key = Key::new("big").unwrap();
-    let mut writer = Writer::new(payload.len());
+    let mut writer = Writer::new(payload.len(), 16);
     for _ in 0..2 {
         writer
             .frame(
                 &Header::tell(KindId(1), MethodId(2)),
-                Some(&key),
+                Some((&key, 7)),
                 |out| -> Result<(), ()> {
                     out.extend_from_slice(&payload);
                     Ok(())
@@ -93,13 +93,14 @@ fn a_frame_over_hundreds_of_packets_arrives_whole() {
             .unwrap();
     }
     let stream = writer.take();
-    let mut reader = Reader::new(payload.len());
+    let mut reader = Reader::new(payload.len(), 16, Arc::new(|_, _| 8));
     for packet in stream.chunks(1200) {
         reader.push(packet).unwrap();
     }
     for _ in 0..2 {
         let frame = reader.next().unwrap();
-        assert_eq!(frame.key.as_ref(), Some(&key));
+        let grain = frame.grain.map(|grain| (grain.key, grain.hash));
+        assert_eq!(grain, Some((key.clone(), 8)));
         assert!(*frame.payload == *payload);
     }
     assert_eq!((reader.next(), reader.buffered()), (None, 0));
@@ -122,7 +123,7 @@ fn an_archive_is_read_where_it_lies() {
         ratio: 0.5,
         words: vec!["a word that is not inlined".into(), "b".into()],
     };
-    let mut writer = Writer::new(1024);
+    let mut writer = writer();
     for slot in 0..3 {
         let call = CallId {
             slot,
@@ -138,7 +139,7 @@ fn an_archive_is_read_where_it_lies() {
     // From an odd address, in two parts that cut the second archive.
     let shifted = [&[0], &*stream].concat();
     let (first, second) = shifted[1..].split_at(stream.len() / 2 + 8);
-    let mut reader = Reader::new(1024);
+    let mut reader = reader();
     reader.push(first).unwrap();
     reader.push(second).unwrap();
     for _ in 0..3 {
@@ -155,8 +156,9 @@ fn an_archive_is_read_where_it_lies() {
 fn a_frame_outlives_its_reader() {
     let frames = [Frame {
         header: Header::reply(CallId::from_u64(1), Status::Ok),
-        key: None,
+        grain: None,
         payload: Block::copy_from(b"kept"),
+        detached: None,
     }];
     let (received, _) = read(&stream(&frames), &[usize::MAX]);
     assert_eq!(received, frames);
