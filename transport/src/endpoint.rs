@@ -236,6 +236,7 @@ impl Endpoint {
 
     /// Appends a data frame (tell, call, reply) to a link and returns its number on that link,
     /// counted from 0: [`Sent::fate`](crate::Sent::fate) tells what became of it if the link ends.
+    /// Beside the key of the grain that a tell or call is for stands its placement hash.
     ///
     /// `payload` appends to the vector that it is given, at a 16-aligned position. Nothing goes out
     /// before the next [`flush`](Self::flush).
@@ -253,13 +254,13 @@ impl Endpoint {
         &mut self,
         link: LinkId,
         header: &Header,
-        key: Option<&Key>,
+        grain: Option<(&Key, u64)>,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<u64, SendError<E>> {
         let Some(slot) = self.find(link) else {
             return Err(SendError::Down);
         };
-        let number = self.links[slot].outbox.send(header, key, payload)?;
+        let number = self.links[slot].outbox.send(header, grain, payload)?;
         self.counters.frames_out += 1;
         self.mark_dirty(slot);
         Ok(number)

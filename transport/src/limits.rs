@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use teff_wire::MAX_PAYLOAD;
+use teff_wire::{DEFAULT_NAMES, MAX_NAMES, MAX_PAYLOAD};
 
 use crate::congestion::Congestion;
 
@@ -19,6 +19,10 @@ pub struct Limits {
     /// The longest payload of a frame, in bytes, sent and received. Default: 16 MiB, the most
     /// that a message may be; a frame is whole in memory at both ends.
     pub max_payload: usize,
+    /// How many grains may have a number on one link, so that messages to them need not name them.
+    /// All nodes of a cluster have to have the same. Default: 65 536, of about 100 bytes each at
+    /// either end, which are taken as grains are named.
+    pub names: u32,
     /// How many bytes of frames may wait on one link before they are handed to QUIC. Default:
     /// 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
     /// taken, whatever its size.
@@ -69,6 +73,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_payload: 16 * MIB,
+            names: DEFAULT_NAMES,
             outbound: 8 * MIB,
             retained: 32 * MIB,
             resume: Duration::from_secs(5),
@@ -149,6 +154,11 @@ impl Limits {
                 self.max_payload >= 1 && self.max_payload <= MAX_PAYLOAD,
                 "max_payload",
                 "1 B to 1 GiB",
+            ),
+            (
+                (1..=MAX_NAMES).contains(&self.names),
+                "names",
+                "1 to 1048576",
             ),
             (self.outbound >= 1, "outbound", "at least 1 B"),
             (self.retained >= 1, "retained", "at least 1 B"),

@@ -120,7 +120,7 @@ impl Link {
             stream: None,
             control: Control::new(),
             outbox: Outbox::new(limits),
-            inbox: Inbox::new(limits.max_payload),
+            inbox: Inbox::new(limits, settings.hash()),
             hello_by: now + limits.hello,
             peer: dialled.map(|dialled| dialled.target.node),
             peer_shard: dialled.map(|dialled| dialled.target.shard),
@@ -267,6 +267,6 @@ impl Link {
     /// Lets go of frames that nobody will ask for.
     pub(crate) fn clear(&mut self) {
         self.outbox.clear();
-        self.inbox = Inbox::new(0);
+        self.inbox.clear();
     }
 }

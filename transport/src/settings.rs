@@ -11,7 +11,7 @@ use quinn_proto::{
     ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use ring::{hkdf, hmac};
-use teff_wire::{Hello, Incarnation, KindOffer, NodeId, ShardId, Version};
+use teff_wire::{HashGrain, Hello, Incarnation, KindOffer, NodeId, ShardId, Version};
 
 use crate::{
     identity::Identity,
@@ -45,6 +45,7 @@ pub struct Settings {
     is_member: Box<IsMember>,
     limits: Limits,
     version: Version,
+    hash: HashGrain,
     tls: Tls,
     reset_key: Arc<hmac::Key>,
     token_key: Arc<hkdf::Prk>,
@@ -117,6 +118,7 @@ impl Settings {
             is_member: Box::new(is_member),
             limits: Limits::default(),
             version: Version::CURRENT,
+            hash: Arc::new(|_, _| 0),
             tls,
             reset_key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &identity.reset_key())),
             token_key: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&root)),
@@ -161,6 +163,17 @@ impl Settings {
         }
         self.limits = limits;
         Ok(self)
+    }
+
+    /// The same settings with what is to be noted beside each grain that a peer names: its placement
+    /// hash, so that it need not be made for every message. Default: 0.
+    pub fn with_hash(mut self, hash: HashGrain) -> Self {
+        self.hash = hash;
+        self
+    }
+
+    pub(crate) fn hash(&self) -> HashGrain {
+        Arc::clone(&self.hash)
     }
 
     /// The same settings with another protocol version in the hello, to test that peers refuse it.

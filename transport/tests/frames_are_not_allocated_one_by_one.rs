@@ -22,7 +22,7 @@ fn send(world: &mut World, link: LinkId, batches: u64, per_batch: u64) {
             for _ in 0..per_batch {
                 let endpoint = world.endpoint(A, 0);
                 endpoint
-                    .send(link, &header, Some(&key), bytes(b"payload"))
+                    .send(link, &header, Some((&key, 0)), bytes(b"payload"))
                     .unwrap();
             }
             sent += 1;

@@ -20,7 +20,7 @@ fn exchange(world: &mut World, (a, b): (LinkId, LinkId), count: u64, len: usize)
             while sent[node] < count {
                 payload[..8].copy_from_slice(&u64::to_le_bytes(sent[node]));
                 let endpoint = world.endpoint(node, 0);
-                match endpoint.send(links[node], &tell(), Some(&key()), bytes(&payload)) {
+                match endpoint.send(links[node], &tell(), Some((&key(), 0)), bytes(&payload)) {
                     Ok(number) => assert_eq!(number, sent[node]),
                     Err(SendError::Busy) => break,
                     Err(error) => panic!("{error}"),
@@ -83,7 +83,7 @@ fn a_payload_above_the_limit_is_refused_and_leaves_no_trace() {
     let large = vec![0; (16 << 20) + 1];
     let refused = world
         .endpoint(A, 0)
-        .send(a, &tell(), Some(&key()), bytes(&large));
+        .send(a, &tell(), Some((&key(), 0)), bytes(&large));
     assert_eq!(
         refused,
         Err(SendError::TooLarge {
@@ -91,7 +91,7 @@ fn a_payload_above_the_limit_is_refused_and_leaves_no_trace() {
             limit: 16 << 20
         })
     );
-    let failed = world.endpoint(A, 0).send(a, &tell(), Some(&key()), |out| {
+    let failed = world.endpoint(A, 0).send(a, &tell(), Some((&key(), 0)), |out| {
         out.extend_from_slice(b"half");
         Err("no more")
     });
@@ -112,7 +112,7 @@ fn a_full_outbound_buffer_is_busy_until_the_peer_reads() {
     world.until("a link that stays busy", |world| {
         while world
             .endpoint(A, 0)
-            .send(a, &tell(), Some(&key()), bytes(&payload))
+            .send(a, &tell(), Some((&key(), 0)), bytes(&payload))
             .is_ok()
         {
             accepted += 1;

@@ -123,7 +123,7 @@ fn a_link_without_a_connection_takes_as_much_as_one_with_and_no_more() {
     loop {
         let sent = world
             .endpoint(A, 0)
-            .send(a, &tell(), Some(&key()), bytes(&payload));
+            .send(a, &tell(), Some((&key(), 0)), bytes(&payload));
         match sent {
             Ok(_) => taken += 1,
             Err(error) => {
@@ -157,7 +157,7 @@ fn what_is_retained_for_a_peer_that_does_not_read_is_bounded() {
     // QUIC would take 4 MiB from it.
     while world
         .endpoint(A, 0)
-        .send(a, &tell(), Some(&key()), bytes(&payload))
+        .send(a, &tell(), Some((&key(), 0)), bytes(&payload))
         .is_ok()
     {
         taken += 1;

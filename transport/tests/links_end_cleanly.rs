@@ -89,7 +89,7 @@ fn frames_that_quic_never_got_are_known_to_be_lost() {
     let payload = vec![0; 256 << 10];
     while world
         .endpoint(A, 0)
-        .send(a, &tell(), Some(&key()), bytes(&payload))
+        .send(a, &tell(), Some((&key(), 0)), bytes(&payload))
         .is_ok()
     {
         world.step();
@@ -141,7 +141,7 @@ fn an_old_id_means_nothing_when_its_place_is_used_again() {
     let now = world.now();
     let endpoint = world.endpoint(A, 0);
     endpoint.close(now, old, CloseCode::Internal);
-    let sent = endpoint.send(old, &tell(), Some(&key()), bytes(b"lost"));
+    let sent = endpoint.send(old, &tell(), Some((&key(), 0)), bytes(b"lost"));
     assert_eq!(sent, Err(SendError::Down));
     assert_eq!(
         (endpoint.unacknowledged(old), endpoint.buffered(old)),
@@ -158,7 +158,7 @@ fn an_id_is_dead_from_the_moment_its_link_is_closed() {
     let now = world.now();
     let endpoint = world.endpoint(A, 0);
     endpoint.close(now, a, CloseCode::Shutdown);
-    let sent = endpoint.send(a, &tell(), Some(&key()), bytes(b""));
+    let sent = endpoint.send(a, &tell(), Some((&key(), 0)), bytes(b""));
     assert_eq!(sent, Err(SendError::Down));
     endpoint.close(now, a, CloseCode::Shutdown);
     world.down(A, 0);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
-use teff_wire::GrainId;
+use teff_wire::{GrainId, Key, KindId};
 
 /// How many partitions the hash range is cut into: the unit of ownership.
 pub const PARTITIONS: usize = 1 << PARTITION_BITS;
@@ -35,9 +35,14 @@ impl PlacementKey {
 
     /// The hash of a grain: SipHash-1-3 of the kind (4 bytes, little-endian), then the key.
     pub fn hash(&self, grain: &GrainId) -> GrainHash {
+        self.hash_parts(grain.kind, &grain.key)
+    }
+
+    /// The same of a kind and a key that are not together.
+    pub fn hash_parts(&self, kind: KindId, key: &Key) -> GrainHash {
         let mut hasher = SipHasher13::new_with_key(&self.0);
-        hasher.write(&grain.kind.0.to_le_bytes());
-        hasher.write(grain.key.as_str().as_bytes());
+        hasher.write(&kind.0.to_le_bytes());
+        hasher.write(key.as_str().as_bytes());
         GrainHash(hasher.finish())
     }
 

@@ -209,12 +209,14 @@ fn open_network(
     };
     let members: Vec<NodeId> = view.members().iter().map(|member| member.node).collect();
     let is_peer = move |node| node != id && members.contains(&node);
+    let hasher = key.clone();
     let settings = Settings::new(local, &identity, is_peer)
         .and_then(|settings| settings.with_limits(links))
         .and_then(|settings| settings.with_cipher_suites(&identity, &suites))
         .and_then(|settings| settings.with_kinds(kinds.iter().map(offer).collect()))
         .map_err(|error| config(ConfigError::Settings(error)))?
-        .with_version(version);
+        .with_version(version)
+        .with_hash(Arc::new(move |kind, key| hasher.hash_parts(kind, key).0));
     let settings = Arc::new(settings);
     let address = listener.local_addr();
     let sockets = listener.into_sockets(shards)?;

@@ -14,7 +14,7 @@ use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
 use teff_lane::{Receiver, Rest};
 use teff_transport::{Event, LinkId};
-use teff_wire::{Frame, FrameType, GrainId, Status};
+use teff_wire::{Frame, FrameType, Status};
 
 use crate::envelope::{Content, Envelope, Errand, Letter, LinkCall, Outside, OutsideCall};
 use crate::panics::drop_quietly;
@@ -283,8 +283,9 @@ impl Grains {
         self.shard.counters().frames_in.add(1);
         let Frame {
             header,
-            key,
+            grain,
             payload,
+            ..
         } = frame;
         let reply = match header.frame {
             FrameType::Tell => None,
@@ -295,14 +296,13 @@ impl Grains {
             }),
             FrameType::Reply => return self.shard.take_reply(link, &header, payload),
             // The transport keeps these to itself.
-            FrameType::Hello | FrameType::Kinds | FrameType::Ack => return,
+            FrameType::Hello | FrameType::Kinds | FrameType::Ack | FrameType::Name => return,
         };
-        let Some(key) = key else { return };
-        let id = GrainId::new(header.kind, key);
+        let Some(grain) = grain else { return };
         let letter = Letter {
-            hash: self.shard.node.placement_key.hash(&id),
-            key: id.key,
-            kind: id.kind,
+            hash: GrainHash(grain.hash),
+            key: grain.key,
+            kind: header.kind,
             deadline: self.shard.deadline_from(header.deadline_us),
             method: header.method,
             patient: Some(false),

@@ -95,7 +95,7 @@ fn a_panic_costs_the_link_it_happens_in_and_no_other() {
         Header::tell(KindId(1), MethodId(1)),
         Key::new("k").expect("a key"),
     );
-    let sent = endpoints[0].send(links[1], &header, Some(&key), |_| Ok::<_, ()>(()));
+    let sent = endpoints[0].send(links[1], &header, Some((&key, 0)), |_| Ok::<_, ()>(()));
     assert_eq!(sent, Ok(0));
     drive(&mut endpoints, |index, event| {
         index == 2 && matches!(event, Event::Frame { .. })
@@ -136,13 +136,13 @@ fn a_panic_while_a_payload_is_written_leaves_the_link_in_order() {
     );
     let endpoint = &mut endpoints[0];
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        endpoint.send(link, &header, Some(&key), |out| -> Result<(), ()> {
+        endpoint.send(link, &header, Some((&key, 0)), |out| -> Result<(), ()> {
             out.extend_from_slice(b"half");
             panic!("this panic is part of a test")
         })
     }));
     assert!(panicked.is_err());
-    let sent = endpoint.send(link, &header, Some(&key), |out| {
+    let sent = endpoint.send(link, &header, Some((&key, 0)), |out| {
         out.extend_from_slice(b"whole");
         Ok::<_, ()>(())
     });

@@ -4,7 +4,7 @@
 //! data still learns what has arrived. Nothing of it outlives a connection: the hello of the next
 //! one says all that matters.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, StreamId};
@@ -26,11 +26,11 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new() -> Self {
         Self {
-            writer: Writer::new(0),
+            writer: Writer::new(0, 1),
             waiting: Bytes::new(),
             outbound: None,
             inbound: None,
-            reader: Reader::new(0),
+            reader: Reader::new(0, 1, Arc::new(|_, _| 0)),
             broken: None,
         }
     }

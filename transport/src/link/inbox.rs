@@ -4,12 +4,12 @@
 //! at most a turn's worth at a time: what is not asked for waits in QUIC, whose flow control then
 //! stops the peer.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use quinn_proto::{ReadError, RecvStream};
-use teff_wire::{Frame, FrameError, MAX_CONTROL_PAYLOAD, Reader};
+use teff_wire::{Frame, FrameError, HashGrain, MAX_CONTROL_PAYLOAD, Reader};
 
-use crate::limits::{ACK_AFTER, ACK_EVERY, READ_TURN};
+use crate::limits::{ACK_AFTER, ACK_EVERY, Limits, READ_TURN};
 
 /// The inbound side of a link.
 pub(crate) struct Inbox {
@@ -50,9 +50,9 @@ pub(crate) enum Pull {
 }
 
 impl Inbox {
-    pub(crate) fn new(max_payload: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, hash: HashGrain) -> Self {
         Self {
-            reader: Reader::new(max_payload),
+            reader: Reader::new(limits.max_payload, limits.names, hash),
             earlier: VecDeque::new(),
             turn: READ_TURN,
             broken: None,
@@ -90,6 +90,12 @@ impl Inbox {
         self.reader.cut();
         self.broken = None;
         self.turn = READ_TURN;
+    }
+
+    /// Lets go of everything that nobody will ask for.
+    pub(crate) fn clear(&mut self) {
+        self.earlier = VecDeque::new();
+        self.reader = Reader::new(0, 1, Arc::new(|_, _| 0));
     }
 
     /// How many data frames need not be sent again. Counts as acknowledged from here on, because
@@ -182,7 +188,7 @@ mod tests {
     #[test]
     fn frames_are_acknowledged_by_number_or_by_age() {
         let start = Instant::now();
-        let mut inbox = Inbox::new(0);
+        let mut inbox = Inbox::new(&Limits::default(), Arc::new(|_, _| 0));
         assert_eq!((inbox.ack(start), inbox.ack_due()), (None, None));
         for _ in 1..ACK_EVERY {
             inbox.take_in(start);

@@ -53,7 +53,7 @@ impl Outbox {
     /// An outbox that passes nothing but a hello until it is opened.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            writer: Writer::new(limits.max_payload),
+            writer: Writer::new(limits.max_payload, limits.names),
             writing: 0,
             hello: Bytes::new(),
             open: false,
@@ -73,7 +73,7 @@ impl Outbox {
         header: &Header,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<(), WriteError<E>> {
-        let mut writer = Writer::new(0);
+        let mut writer = Writer::new(0, 1);
         writer.frame(header, None, payload)?;
         self.hello = writer.take();
         Ok(())
@@ -95,7 +95,7 @@ impl Outbox {
     pub(crate) fn send<E>(
         &mut self,
         header: &Header,
-        key: Option<&Key>,
+        grain: Option<(&Key, u64)>,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<u64, SendError<E>> {
         assert!(
@@ -107,7 +107,7 @@ impl Outbox {
             return Err(SendError::Busy);
         }
         self.writer
-            .frame(header, key, payload)
+            .frame(header, grain, payload)
             .map_err(|error| match error {
                 WriteError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
                 WriteError::Payload(error) => SendError::Payload(error),
@@ -203,7 +203,7 @@ impl Outbox {
 
     /// Lets go of everything; the counts stay.
     pub(crate) fn clear(&mut self) {
-        self.writer = Writer::new(0);
+        self.writer = Writer::new(0, 1);
         self.hello = Bytes::new();
         self.waiting = VecDeque::new();
         self.waiting_bytes = 0;

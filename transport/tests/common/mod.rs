@@ -327,7 +327,7 @@ impl World {
     pub fn tell(&mut self, from: (usize, u16), link: LinkId, payload: &[u8]) -> u64 {
         let endpoint = self.endpoint(from.0, from.1);
         endpoint
-            .send(link, &tell(), Some(&key()), bytes(payload))
+            .send(link, &tell(), Some((&key(), 0)), bytes(payload))
             .unwrap()
     }
 

@@ -75,7 +75,7 @@ pub fn hello_frame(hello: &Hello) -> Vec<u8> {
 
 /// Any frame without a key as bytes.
 pub fn frame(header: &Header, payload: impl FnOnce(&mut AlignedVec<16>)) -> Vec<u8> {
-    let mut writer = Writer::new(1 << 20);
+    let mut writer = Writer::new(1 << 20, 16);
     let written = writer.frame(header, None, |out| {
         payload(out);
         Ok::<(), ()>(())

@@ -60,8 +60,8 @@ pub(super) fn send(
         deadline_us: message.deadline.to_wire(now).unwrap_or(1),
         epoch,
     };
-    let key = &message.target.key;
-    let sent = endpoint.send(link, &header, Some(key), |out| message.payload.encode(out));
+    let grain = (&message.target.key, message.target.hash);
+    let sent = endpoint.send(link, &header, Some(grain), |out| message.payload.encode(out));
     let number = sent.map_err(|error| tell_error(&error, node))?;
     peer.written = number + 1;
     peer.unacknowledged.push_back((number, contract.kind));

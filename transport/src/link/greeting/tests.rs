@@ -153,13 +153,13 @@ fn nobody_is_who_they_claim_without_a_readable_certificate() {
 #[test]
 fn a_first_frame_that_is_no_hello_is_malformed() {
     let frame = |header: &Header, payload: &[u8]| {
-        let mut writer = Writer::new(1024);
+        let mut writer = Writer::new(1024, 1);
         let written = writer.frame(header, None, |out| {
             out.extend_from_slice(payload);
             Ok::<(), ()>(())
         });
         written.unwrap();
-        let mut reader = Reader::new(1024);
+        let mut reader = Reader::new(1024, 1, std::sync::Arc::new(|_, _| 0));
         reader.push(&writer.take()).unwrap();
         reader.next().unwrap()
     };
