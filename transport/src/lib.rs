@@ -57,7 +57,7 @@
 //! let address = there.socket().local_addr();
 //! let link = here.dial(Instant::now(), NodeId(2), address, ShardId(0));
 //! let (header, key) = (Header::tell(KindId::of("greeter"), MethodId(0)), Key::new("alice")?);
-//! here.send(link, &header, Some(&key), |out| {
+//! here.send(link, &header, Some((&key, 4711)), |out| {
 //!     out.extend_from_slice(b"hello");
 //!     Ok::<_, Infallible>(())
 //! })?;

@@ -23,7 +23,8 @@ pub struct Limits {
     /// All nodes of a cluster have to have the same. Default: 65 536, of about 100 bytes each at
     /// either end, which are taken as grains are named.
     pub names: u32,
-    /// How many bytes of frames may wait on one link before they are handed to QUIC. Default:
+    /// How many bytes of frames may wait on one link before they are handed to QUIC, payloads above
+    /// 64 KiB not counted. Default:
     /// 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
     /// taken, whatever its size.
     pub outbound: usize,
@@ -31,6 +32,9 @@ pub struct Limits {
     /// acknowledged: what is sent again when the connection breaks. Default: 32 MiB, 3 ms at
     /// 80 Gbit/s, of which one is the time that acknowledgements take.
     pub retained: usize,
+    /// How many bytes of payloads above 64 KiB, which go on streams of their own, may wait on one
+    /// link or be unacknowledged. Default: 64 MiB. While there are fewer, one more is taken.
+    pub large: usize,
     /// How long a link whose connection broke is kept, and dialled again, before it is given up.
     /// Default: 5 s: what lasts longer than twice the time that `idle` takes to notice it is
     /// rather a dead node than a network that flaps.
@@ -76,6 +80,7 @@ impl Default for Limits {
             names: DEFAULT_NAMES,
             outbound: 8 * MIB,
             retained: 32 * MIB,
+            large: 64 * MIB,
             resume: Duration::from_secs(5),
             send_window: 8 * MIB as u32,
             stream_window: 4 * MIB as u32,
@@ -128,6 +133,13 @@ pub(crate) const ACK_EVERY: u64 = 1024;
 /// shutdown.
 pub(crate) const ACK_AFTER: Duration = Duration::from_millis(1);
 
+/// Payloads of more bytes than this go on a stream of their own: at 10 Gbit/s one of this size
+/// takes 50 us, which is what others may have to wait for it.
+pub(crate) const LARGE: usize = 64 * KIB;
+
+/// How many such payloads a peer may send at once on one link. Each is in memory at this end.
+pub(crate) const LARGE_STREAMS: u32 = 4;
+
 /// How many bytes are read from one link before it is the turn of the next: about what one
 /// received batch holds, so that a busy link costs the others that much time and not more.
 pub(crate) const READ_TURN: usize = 64 * KIB;
@@ -162,6 +174,7 @@ impl Limits {
             ),
             (self.outbound >= 1, "outbound", "at least 1 B"),
             (self.retained >= 1, "retained", "at least 1 B"),
+            (self.large >= 1, "large", "at least 1 B"),
             (
                 self.resume <= Duration::from_secs(3600),
                 "resume",

@@ -27,7 +27,9 @@ use crate::{
     settings::Settings,
 };
 
+pub(crate) mod arriving;
 pub(crate) mod control;
+pub(crate) mod departing;
 pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
@@ -200,20 +202,32 @@ impl Link {
         }
     }
 
-    /// The peer opened streams: one for data and one for control. QUIC's limits refuse more.
+    /// The peer opened streams: one for frames in both directions; then one for control and some
+    /// for payloads. QUIC's limits refuse more.
     pub(crate) fn opened(&mut self) {
         if let Some(stream) = self.connection.streams().accept(Dir::Bi) {
             self.stream.get_or_insert(stream);
         }
-        if let Some(stream) = self.connection.streams().accept(Dir::Uni) {
-            self.control.opened(stream);
+        while let Some(stream) = self.connection.streams().accept(Dir::Uni) {
+            match stream.index() {
+                0 => self.control.opened(stream),
+                _ => self.inbox.opened(stream),
+            }
         }
+    }
+
+    /// Whether a stream that this end sends on has to stay open as long as the connection.
+    pub(crate) fn needs(&self, stream: StreamId) -> bool {
+        self.stream == Some(stream) || self.control.is_outbound(stream)
     }
 
     /// Reads a turn's worth of bytes.
     pub(crate) fn pull(&mut self) -> Pull {
-        if self.phase == Phase::Up && self.control.pull(&mut self.connection) {
-            return Pull::Some;
+        if self.phase == Phase::Up {
+            let control = self.control.pull(&mut self.connection);
+            if self.inbox.pull_payloads(&mut self.connection) || control {
+                return Pull::Some;
+            }
         }
         match self.stream {
             Some(stream) => self.inbox.pull(self.connection.recv_stream(stream)),
@@ -227,6 +241,7 @@ impl Link {
             return;
         };
         if self.phase == Phase::Up {
+            self.control.open(&mut self.connection);
             if let Some(taken_in) = self.inbox.ack(now)
                 && self.control.acknowledge(taken_in)
             {
@@ -239,6 +254,7 @@ impl Link {
         let _ = self
             .outbox
             .hand_over(&mut self.connection.send_stream(stream));
+        self.outbox.hand_over_payloads(&mut self.connection);
     }
 
     /// When something has to be done if nothing else happens.

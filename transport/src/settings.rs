@@ -15,7 +15,10 @@ use teff_wire::{HashGrain, Hello, Incarnation, KindOffer, NodeId, ShardId, Versi
 
 use crate::{
     identity::Identity,
-    limits::{INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, LOOPBACK_DATAGRAM, Limits, MAX_INCOMING},
+    limits::{
+        INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, LARGE_STREAMS, LOOPBACK_DATAGRAM, Limits,
+        MAX_INCOMING,
+    },
     name::ClusterName,
     steering::{ShardCids, first_cid},
     tls::{CipherSuite, Tls},
@@ -165,8 +168,8 @@ impl Settings {
         Ok(self)
     }
 
-    /// The same settings with what is to be noted beside each grain that a peer names: its placement
-    /// hash, so that it need not be made for every message. Default: 0.
+    /// The same settings with what is to be noted beside each grain that a peer names: its
+    /// placement hash, so that it need not be made for every message. Default: 0.
     pub fn with_hash(mut self, hash: HashGrain) -> Self {
         self.hash = hash;
         self
@@ -294,7 +297,7 @@ impl Settings {
         config
             .max_concurrent_bidi_streams(VarInt::from_u32(peer_opens))
             // One for control.
-            .max_concurrent_uni_streams(VarInt::from_u32(1))
+            .max_concurrent_uni_streams(VarInt::from_u32(1 + LARGE_STREAMS))
             .max_idle_timeout(Some(idle))
             .keep_alive_interval(Some(limits.keep_alive))
             .stream_receive_window(limits.stream_window.into())

@@ -172,7 +172,8 @@ impl Socket {
                 tracing::warn!(
                     "the kernel grants UDP sockets {} KiB to receive and {} KiB to send, of \
                      {} KiB asked for: bursts will be lost and sent again. \
-                     Set: sysctl -w net.core.rmem_max={BUFFER_SIZE} net.core.wmem_max={BUFFER_SIZE}",
+                     Set with sysctl -w: net.core.rmem_max={BUFFER_SIZE} \
+                     net.core.wmem_max={BUFFER_SIZE}",
                     received / 2048,
                     sent / 2048,
                     BUFFER_SIZE / 1024,

@@ -70,7 +70,7 @@ fn large_payloads_arrive_whole_and_leave_order_alone() {
         let (_, frame) = world.frame(B, 0);
         assert_eq!(frame.payload.len(), size);
         assert!(frame.payload.iter().all(|b| *b == byte));
-        assert_eq!(frame.key, Some(key()));
+        assert_eq!(frame.grain.map(|grain| grain.key), Some(key()));
         assert_eq!(frame.header, tell());
     }
     world.acknowledged((A, 0), a);
@@ -91,10 +91,12 @@ fn a_payload_above_the_limit_is_refused_and_leaves_no_trace() {
             limit: 16 << 20
         })
     );
-    let failed = world.endpoint(A, 0).send(a, &tell(), Some((&key(), 0)), |out| {
-        out.extend_from_slice(b"half");
-        Err("no more")
-    });
+    let failed = world
+        .endpoint(A, 0)
+        .send(a, &tell(), Some((&key(), 0)), |out| {
+            out.extend_from_slice(b"half");
+            Err("no more")
+        });
     assert_eq!(failed, Err(SendError::Payload("no more")));
     assert_eq!(world.tell((A, 0), a, b"fine"), 0, "neither was counted");
     assert_eq!(&world.frame(B, 0).1.payload[..], b"fine");

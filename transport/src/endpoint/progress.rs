@@ -112,7 +112,9 @@ impl Endpoint {
                     link.lost = Some(quic::lost(&reason, about));
                     self.mark_readable(slot);
                 }
-                QuicEvent::Stream(StreamEvent::Stopped { .. }) if link.phase != Phase::Ended => {
+                QuicEvent::Stream(StreamEvent::Stopped { id, .. })
+                    if link.phase != Phase::Ended && link.needs(id) =>
+                {
                     let detail = "the peer stopped the stream of the link".to_owned();
                     self.refuse(
                         slot,
@@ -123,7 +125,12 @@ impl Endpoint {
                     );
                 }
                 QuicEvent::ConnectionLost { .. }
-                | QuicEvent::Stream(_)
+                | QuicEvent::Stream(
+                    StreamEvent::Stopped { .. }
+                    | StreamEvent::Finished { .. }
+                    | StreamEvent::Writable { .. }
+                    | StreamEvent::Available { .. },
+                )
                 | QuicEvent::HandshakeDataReady
                 | QuicEvent::DatagramReceived
                 | QuicEvent::DatagramsUnblocked => {}

@@ -35,9 +35,9 @@ impl Control {
         }
     }
 
-    /// The peer opened its stream. Whether it had none before.
-    pub(crate) fn opened(&mut self, stream: StreamId) -> bool {
-        self.inbound.replace(stream).is_none()
+    /// The peer opened its stream.
+    pub(crate) fn opened(&mut self, stream: StreamId) {
+        self.inbound = Some(stream);
     }
 
     /// Tells how many data frames were taken in, unless something waits still: then a later count
@@ -67,24 +67,32 @@ impl Control {
         !self.waiting.is_empty() || !self.writer.is_empty()
     }
 
+    /// Opens this end's stream, unless it is open. It has to be the first of its direction: that is
+    /// how the peer knows it.
+    pub(crate) fn open(&mut self, connection: &mut Connection) {
+        if self.outbound.is_none() {
+            self.outbound = connection.streams().open(Dir::Uni);
+            if let Some(stream) = self.outbound {
+                // A stream that was just opened has a priority.
+                let _ = connection.send_stream(stream).set_priority(URGENT);
+            }
+        }
+    }
+
+    /// Whether this is this end's stream.
+    pub(crate) fn is_outbound(&self, stream: StreamId) -> bool {
+        self.outbound == Some(stream)
+    }
+
     /// Hands over as much as QUIC takes.
     pub(crate) fn hand_over(&mut self, connection: &mut Connection) {
+        let Some(stream) = self.outbound else {
+            return;
+        };
         while self.is_waiting() {
             if self.waiting.is_empty() {
                 self.waiting = self.writer.take();
             }
-            let stream = match self.outbound {
-                Some(stream) => stream,
-                None => {
-                    let Some(stream) = connection.streams().open(Dir::Uni) else {
-                        return;
-                    };
-                    self.outbound = Some(stream);
-                    // A stream that was just opened has a priority.
-                    let _ = connection.send_stream(stream).set_priority(URGENT);
-                    stream
-                }
-            };
             // A stream that takes nothing any more belongs to a connection that is lost.
             match write(&mut connection.send_stream(stream), &mut self.waiting) {
                 Ok(true) => {}

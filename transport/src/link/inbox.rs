@@ -6,19 +6,23 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use quinn_proto::{ReadError, RecvStream};
+use quinn_proto::{Connection, ReadError, RecvStream, StreamId};
 use teff_wire::{Frame, FrameError, HashGrain, MAX_CONTROL_PAYLOAD, Reader};
 
+use super::arriving::{Arriving, BrokenPayload};
 use crate::limits::{ACK_AFTER, ACK_EVERY, Limits, READ_TURN};
 
 /// The inbound side of a link.
 pub(crate) struct Inbox {
     reader: Reader,
+    max_payload: usize,
     /// Whole frames of connections that are no more, which nobody has asked for yet.
     earlier: VecDeque<Frame>,
+    arriving: Arriving,
     /// Bytes that may still be read before it is the turn of another link.
     turn: usize,
     broken: Option<Broken>,
+    /// How many data frames were handed out, or wait for what they belong to.
     taken_in: u64,
     acknowledged: u64,
     ack_due: Option<Instant>,
@@ -33,6 +37,9 @@ pub(crate) enum Broken {
     /// Streams of links do not end before the link does.
     #[error("the peer ended the stream of the link")]
     Ended,
+    /// A payload that came on a stream of its own.
+    #[error(transparent)]
+    Payload(#[from] BrokenPayload),
     /// Before the hello there is nothing as long as this.
     #[error("the first frame is not a hello")]
     NoHello,
@@ -53,7 +60,9 @@ impl Inbox {
     pub(crate) fn new(limits: &Limits, hash: HashGrain) -> Self {
         Self {
             reader: Reader::new(limits.max_payload, limits.names, hash),
+            max_payload: limits.max_payload,
             earlier: VecDeque::new(),
+            arriving: Arriving::default(),
             turn: READ_TURN,
             broken: None,
             taken_in: 0,
@@ -62,13 +71,59 @@ impl Inbox {
         }
     }
 
-    /// The next whole frame.
+    /// The next frame that need not wait for another.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Frame> {
-        if !self.earlier.is_empty() {
-            return self.earlier.pop_front();
+        if !self.earlier.is_empty() || !self.arriving.is_idle() {
+            return self.next_of_many();
         }
-        self.reader.next()
+        let frame = self.reader.next()?;
+        if frame.detached.is_some() {
+            self.park(frame);
+            return self.next_of_many();
+        }
+        self.taken_in += 1;
+        Some(frame)
+    }
+
+    #[cold]
+    fn next_of_many(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.arriving.next() {
+                return Some(frame);
+            }
+            if self.arriving.is_full() {
+                return None;
+            }
+            let frame = self.earlier.pop_front().or_else(|| self.reader.next())?;
+            if let Some(frame) = self.park(frame) {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Gives the next frame its number, and back unless it has to wait.
+    fn park(&mut self, frame: Frame) -> Option<Frame> {
+        let number = self.taken_in;
+        self.taken_in += 1;
+        self.arriving.admit(number, frame)
+    }
+
+    /// The peer opened a stream for a payload.
+    pub(crate) fn opened(&mut self, stream: StreamId) {
+        self.arriving.opened(stream);
+    }
+
+    /// Reads payloads that come on streams of their own. Whether anything came.
+    pub(crate) fn pull_payloads(&mut self, connection: &mut Connection) -> bool {
+        let known = (self.taken_in, self.max_payload);
+        match self.arriving.pull(connection, known, &mut self.turn) {
+            Ok(any) => any,
+            Err(broken) => {
+                self.broken.get_or_insert(Broken::Payload(broken));
+                false
+            }
+        }
     }
 
     /// The first frame of a connection.
@@ -88,6 +143,7 @@ impl Inbox {
             self.earlier.push_back(frame);
         }
         self.reader.cut();
+        self.arriving.cut();
         self.broken = None;
         self.turn = READ_TURN;
     }
@@ -95,14 +151,14 @@ impl Inbox {
     /// Lets go of everything that nobody will ask for.
     pub(crate) fn clear(&mut self) {
         self.earlier = VecDeque::new();
+        self.arriving = Arriving::default();
         self.reader = Reader::new(0, 1, Arc::new(|_, _| 0));
     }
 
     /// How many data frames need not be sent again. Counts as acknowledged from here on, because
     /// it stands in the hello of a link that is resumed.
     pub(crate) fn resume(&mut self) -> u64 {
-        self.acknowledged = self.taken_in;
-        self.ack_due = None;
+        self.acknowledged();
         self.taken_in + self.earlier.len() as u64
     }
 
@@ -113,7 +169,7 @@ impl Inbox {
 
     /// Reads a turn's worth out of QUIC.
     pub(crate) fn pull(&mut self, mut stream: RecvStream<'_>) -> Pull {
-        if self.broken.is_some() {
+        if self.broken.is_some() || self.arriving.is_full() {
             return Pull::Empty;
         }
         if self.turn == 0 {
@@ -154,7 +210,6 @@ impl Inbox {
     /// Counts a data frame that the application took. When an acknowledgement will be due, if
     /// none was before.
     pub(crate) fn take_in(&mut self, now: Instant) -> Option<Instant> {
-        self.taken_in += 1;
         if self.ack_due.is_some() {
             return None;
         }
@@ -171,7 +226,7 @@ impl Inbox {
     pub(crate) fn ack(&self, now: Instant) -> Option<u64> {
         let many = self.taken_in - self.acknowledged >= ACK_EVERY;
         let late = self.ack_due.is_some_and(|due| due <= now);
-        (many || late).then_some(self.taken_in)
+        (many || late).then(|| self.arriving.first().unwrap_or(self.taken_in))
     }
 
     /// Notes that everything taken in was acknowledged.
@@ -191,11 +246,13 @@ mod tests {
         let mut inbox = Inbox::new(&Limits::default(), Arc::new(|_, _| 0));
         assert_eq!((inbox.ack(start), inbox.ack_due()), (None, None));
         for _ in 1..ACK_EVERY {
+            inbox.taken_in += 1;
             inbox.take_in(start);
         }
         assert_eq!(inbox.ack(start), None);
         assert_eq!(inbox.ack_due(), Some(start + ACK_AFTER));
         assert_eq!(inbox.ack(start + ACK_AFTER), Some(ACK_EVERY - 1));
+        inbox.taken_in += 1;
         inbox.take_in(start);
         assert_eq!(inbox.ack(start), Some(ACK_EVERY));
         inbox.acknowledged();

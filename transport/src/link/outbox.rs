@@ -9,14 +9,15 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quinn_proto::{SendStream, WriteError as QuicError};
+use quinn_proto::{Connection, SendStream, WriteError as QuicError};
 use rkyv::util::AlignedVec;
 use teff_wire::{Header, Key, WriteError, Writer, after_frames};
 
 use crate::{
     error::SendError,
     event::Sent,
-    limits::{Limits, SEAL_AT},
+    limits::{LARGE, Limits, SEAL_AT},
+    link::departing::Departing,
 };
 
 /// The outbound side of a link.
@@ -35,6 +36,9 @@ pub(crate) struct Outbox {
     retained: VecDeque<Batch>,
     retained_bytes: usize,
     retained_max: usize,
+    /// Payloads that go on streams of their own.
+    departing: Departing,
+    departing_max: usize,
     sent: Sent,
 }
 
@@ -63,6 +67,8 @@ impl Outbox {
             retained: VecDeque::new(),
             retained_bytes: 0,
             retained_max: limits.retained,
+            departing: Departing::default(),
+            departing_max: limits.large,
             sent: Sent::default(),
         }
     }
@@ -103,16 +109,31 @@ impl Outbox {
             "{} frames are not for applications",
             header.frame
         );
-        if self.buffered() >= self.waiting_max || self.retained_bytes >= self.retained_max {
+        let waiting = self.waiting_bytes + self.writer.len();
+        if waiting >= self.waiting_max || self.retained_bytes >= self.retained_max {
             return Err(SendError::Busy);
         }
+        let has_room = self.departing.bytes() < self.departing_max;
+        let mut len = 0;
+        let measured = |out: &mut AlignedVec<16>| {
+            let before = out.len();
+            payload(out).map_err(SendError::Payload)?;
+            len = out.len().saturating_sub(before);
+            if len > LARGE && !has_room {
+                return Err(SendError::Busy);
+            }
+            Ok(())
+        };
         self.writer
-            .frame(header, grain, payload)
+            .frame(header, grain, measured)
             .map_err(|error| match error {
                 WriteError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
-                WriteError::Payload(error) => SendError::Payload(error),
+                WriteError::Payload(error) => error,
             })?;
         let number = self.sent.written;
+        if len > LARGE {
+            self.departing.push(number, self.writer.detach(header, len));
+        }
         self.sent.written += 1;
         self.writing += 1;
         if self.writer.len() >= SEAL_AT {
@@ -148,6 +169,13 @@ impl Outbox {
         Ok(())
     }
 
+    /// Hands over as much as QUIC takes of payloads that go on streams of their own.
+    pub(crate) fn hand_over_payloads(&mut self, connection: &mut Connection) {
+        if self.open && !self.departing.is_empty() {
+            self.departing.hand_over(connection, self.sent.handed);
+        }
+    }
+
     /// Keeps the batch that was just handed over, until it is acknowledged.
     fn retain(&mut self) {
         if let Some(batch) = self.waiting.pop_front()
@@ -165,6 +193,7 @@ impl Outbox {
             return false;
         }
         self.sent.acknowledged = taken_in;
+        self.departing.acknowledged(taken_in);
         while let Some(batch) = self.retained.pop_front_if(|batch| batch.end() <= taken_in) {
             self.retained_bytes -= batch.bytes.len();
         }
@@ -175,9 +204,15 @@ impl Outbox {
     /// what comes behind them waits again. `false` if the peer cannot have taken in so many.
     #[must_use]
     pub(crate) fn rewind(&mut self, taken_in: u64) -> bool {
-        if !self.acknowledged(taken_in) {
+        // Of frames whose payloads go on streams of their own it may lack these.
+        let whole = self
+            .departing
+            .first()
+            .map_or(taken_in, |first| taken_in.min(first));
+        if taken_in > self.sent.handed || !self.acknowledged(whole) {
             return false;
         }
+        self.departing.rewind();
         while let Some(batch) = self.retained.pop_back() {
             self.waiting.push_front(batch);
         }
@@ -193,7 +228,7 @@ impl Outbox {
 
     /// How many bytes wait for QUIC.
     pub(crate) fn buffered(&self) -> usize {
-        self.waiting_bytes + self.writer.len()
+        self.waiting_bytes + self.writer.len() + self.departing.waiting()
     }
 
     /// How far the data frames got.
@@ -209,6 +244,7 @@ impl Outbox {
         self.waiting_bytes = 0;
         self.retained = VecDeque::new();
         self.retained_bytes = 0;
+        self.departing = Departing::default();
     }
 
     fn seal(&mut self) {

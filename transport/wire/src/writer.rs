@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
 use crate::{
-    header::{FrameType, Header, append_name, padded},
+    header::{DETACHED, FrameType, Header, append_name, padded},
     id::Key,
     numbers::{Numbers, Wanted},
 };
@@ -151,6 +151,29 @@ impl Writer {
         let start = self.begin();
         self.put_head(header, grain, (len, true));
         Ok(self.commit(start))
+    }
+
+    /// Detaches the payload of the frame that was just written, a tell, call or reply, as if it
+    /// had been written by [`detached`](Self::detached): the payload is handed out without
+    /// copying; what stands in front of it is copied. For who learns the length of a payload by
+    /// writing it.
+    ///
+    /// # Panics
+    ///
+    /// When the last frame written is no data frame with a payload of `len` bytes.
+    pub fn detach(&mut self, header: &Header, len: usize) -> Bytes {
+        self.roll_back();
+        assert!(header.frame.is_data(), "only data frames are detached");
+        let at = self.end.checked_sub(padded(len));
+        let at = at.expect("the payload was just written");
+        let head = at.checked_sub(header.frame.header_len());
+        let head = head.expect("the payload stands behind its header");
+        self.buffer[head + 4] |= DETACHED;
+        let mut rest = AlignedVec::with_capacity(at.next_power_of_two());
+        rest.extend_from_slice(&self.buffer[..at]);
+        self.end = at;
+        let whole = Bytes::from_owner(mem::replace(&mut self.buffer, rest));
+        whole.slice(at..at + len)
     }
 
     /// Hands out all frames written so far, in order and without copying, and starts anew.
