@@ -14,7 +14,7 @@ const LARGE: usize = 8 << 20;
 /// What is sent while connections break, and how often they do.
 const COUNT: usize = 250;
 const SIZE: usize = 400_000;
-const BREAK_EVERY: Duration = Duration::from_millis(60);
+const BREAK_EVERY: Duration = Duration::from_millis(40);
 
 fn send(world: &mut World, link: LinkId, grain: &str, payload: &[u8]) {
     let key = Key::new(grain).unwrap();
@@ -137,7 +137,7 @@ fn large_payloads_survive_broken_connections_whole_and_once() {
         );
     }
     let counters = *world.endpoint(A, 0).counters();
-    assert!(breaks == 0 || counters.links_resumed > 0, "{counters:?}");
+    assert!(breaks > 1 && counters.links_resumed > 1, "{counters:?}");
     for parity in 0..2 {
         let of: Vec<u8> = got
             .iter()
