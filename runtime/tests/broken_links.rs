@@ -11,7 +11,7 @@ mod relay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -188,9 +188,17 @@ fn child() {
     let Some(role) = process::role() else {
         return;
     };
-    let (node, spec) = role.split_once(' ').unwrap();
+    let words: Vec<&str> = role.split(' ').collect();
+    let [node, folder, doors @ ..] = &words[..] else {
+        panic!("{role}")
+    };
     let id: u16 = node.parse().unwrap();
-    let node = Node::from_spec_file(spec, id)
+    let members = doors.iter().zip(1..);
+    let members = members.map(|(door, node)| Member::new(NodeId(node), door.parse().unwrap(), 1));
+    let node = Node::builder(CLUSTER, id)
+        .listen("127.0.0.1:0")
+        .members(members)
+        .identity(Papers::identity(Path::new(folder), id))
         .kind(LedgerRef::kind::<Ledger>())
         .kind(PourerRef::kind::<Pourer>())
         .start()
@@ -291,12 +299,11 @@ impl Line {
 /// Pours in both directions while every connection is cut every `CUT_INTERVAL`, and says all
 /// that is wrong afterwards.
 fn break_links(weather: Weather, seed: u64) -> Result<String, String> {
-    let papers = Papers::issue("broken-links");
+    let papers = Papers::issue(CLUSTER);
     let doors = Relay::doors();
-    let known = [0, 1].map(|door: usize| doors[door].local_addr().unwrap());
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let spec = papers.spec("cluster.json", (known, [any; 2]), [1.0; 2]);
-    let mut nodes = [1, 2].map(|id| Process::start("child", &format!("{id} {}", spec.display())));
+    let [one, two] = [0, 1].map(|door: usize| doors[door].local_addr().unwrap());
+    let folder = papers.folder.path().display();
+    let mut nodes = [1, 2].map(|id| Process::start("child", &format!("{id} {folder} {one} {two}")));
     let ends = [0, 1].map(|node: usize| End {
         address: nodes[node].hear().parse().unwrap(),
         shards: 1,
@@ -435,7 +442,7 @@ fn nor_on_a_network_that_loses_reorders_and_duplicates() {
 
 /// Two nodes in this process, each of which knows the other by its door at the relay.
 fn two_behind_a_relay(shards: u16, seed: u64) -> (Vec<Node>, Relay) {
-    let cluster = Cluster::new("broken-links", 2, shards);
+    let cluster = Cluster::new(CLUSTER, 2, shards);
     let doors = Relay::doors();
     let members: Vec<_> = [1, 2]
         .into_iter()
@@ -538,6 +545,8 @@ fn bad_weather_loses_and_disorders_nothing() {
     );
     cluster::finish(nodes);
 }
+
+const CLUSTER: &str = "broken-links";
 
 static STOP: AtomicBool = AtomicBool::new(false);
 

@@ -8,14 +8,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
 use teff::authority::Authority;
-use teff::{Listener, NodeId};
+use teff::{ClusterSecret, Identity, Listener, NodeId};
 
 /// A child, killed when this is dropped.
 pub(crate) struct Process {
@@ -140,6 +140,16 @@ impl Papers {
 
     pub(crate) fn key_pem(&self, node: u16) -> String {
         fs::read_to_string(self.folder.path().join(format!("{node}.key"))).unwrap()
+    }
+
+    /// What a child process shows to its peer, from the folder that it was told.
+    pub(crate) fn identity(folder: &Path, node: u16) -> Identity {
+        let read = |name: &str| fs::read(folder.join(name)).unwrap();
+        let (certificate, key) = (read(&format!("{node}.crt")), read(&format!("{node}.key")));
+        let secret = String::from_utf8(read("secret")).unwrap();
+        Identity::from_pem(&read("ca.crt"), &certificate, &key)
+            .unwrap()
+            .with_secret(ClusterSecret::from_hex(&secret).unwrap())
     }
 
     /// A spec in which the two nodes listen at `listen` and are known at `known`.
