@@ -352,8 +352,8 @@ fn break_links(weather: Weather, seed: u64) -> Result<String, String> {
     let mut endings = Vec::new();
     for mut node in nodes {
         node.order("end");
-        endings.push(node.hear());
-        endings.push(format!("ended well: {}", node.ends_well()));
+        let ending = node.hear();
+        endings.push(format!("{ending}|{}", node.ends_well()));
     }
     judge(&lines, (rounds, tally, poured), &endings)
 }
@@ -397,11 +397,18 @@ fn judge(
         )
         .unwrap();
     }
+    let (mut accepted, mut handled) = (0, 0);
     for ending in endings {
         writeln!(text, "  a node's end: {ending}").unwrap();
-        good &= !ending.contains("false");
-        good &= !ending.contains('{') || ending.ends_with("|{}");
+        let fields: Vec<&str> = ending.split('|').collect();
+        let [ended, sent, done, dropped, well] = fields[..] else {
+            panic!("{ending}")
+        };
+        accepted += number(sent);
+        handled += number(done);
+        good &= [ended, dropped, well] == ["Ok(())", "{}", "true"];
     }
+    good &= accepted == handled;
     // Had the relay cut nothing, or little, nothing would have been shown.
     good &= tally.cut >= rounds / 2 && rounds >= 10;
     if good { Ok(text) } else { Err(text) }

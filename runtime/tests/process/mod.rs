@@ -156,7 +156,7 @@ impl Papers {
     pub(crate) fn spec(
         &self,
         name: &str,
-        (known, listen): ([SocketAddr; 2], [SocketAddr; 2]),
+        (known, listen): ([String; 2], [SocketAddr; 2]),
         weights: [f64; 2],
     ) -> PathBuf {
         let node = |node: usize| {
