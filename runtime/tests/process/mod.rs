@@ -27,7 +27,14 @@ pub(crate) struct Process {
 impl Process {
     /// Starts this binary's test `name`, with `role` for it to find.
     pub(crate) fn start(name: &str, role: &str) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        Self::start_with(name, role, |_| ())
+    }
+
+    /// As [`start`](Self::start), after `adjust` has had the command.
+    pub(crate) fn start_with(name: &str, role: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        adjust(&mut command);
+        let mut child = command
             .args(["--exact", name, "--nocapture", "--include-ignored"])
             .env(ROLE, role)
             .stdin(Stdio::piped())
@@ -128,7 +135,7 @@ impl Papers {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        write("ca.crt", &authority.certificate_pem());
+        write("ca.crt", authority.certificate_pem());
         write("secret", &authority.secret().to_hex());
         for node in [1, 2] {
             let issued = authority.issue(cluster, NodeId(node)).unwrap();
