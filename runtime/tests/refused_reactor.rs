@@ -133,7 +133,9 @@ fn child() {
 }
 
 fn refusal(started: Result<Node, StartError>) {
-    let error = started.err().expect("what is refused cannot be had");
+    let Err(error) = started else {
+        panic!("what is refused cannot be had")
+    };
     let StartError::Machine(obstacles) = &error else {
         panic!("{error}")
     };
