@@ -296,9 +296,13 @@ impl Line {
     }
 }
 
-/// Pours in both directions while every connection is cut every `CUT_INTERVAL`, and says all
-/// that is wrong afterwards.
-fn break_links(weather: Weather, seed: u64) -> Result<String, String> {
+/// Pours in both directions for so long, while every connection is cut so often, and says all that
+/// is wrong afterwards.
+fn pour_through(
+    (weather, seed): (Weather, u64),
+    length: Duration,
+    cuts: Option<Duration>,
+) -> Result<String, String> {
     let papers = Papers::issue(CLUSTER);
     let doors = Relay::doors();
     let [one, two] = [0, 1].map(|door: usize| doors[door].local_addr().unwrap());
@@ -315,9 +319,13 @@ fn break_links(weather: Weather, seed: u64) -> Result<String, String> {
     let start = Instant::now();
     nodes.iter_mut().for_each(|node| node.order("pour"));
     let mut rounds = 0_u64;
-    while start.elapsed() < length() {
+    while start.elapsed() < length {
+        let Some(interval) = cuts else {
+            thread::sleep(length);
+            break;
+        };
         rounds += 1;
-        let due = start + CUT_INTERVAL * rounds as u32;
+        let due = start + interval * rounds as u32;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         relay.cut();
     }
@@ -409,8 +417,8 @@ fn judge(
         good &= [ended, dropped, well] == ["Ok(())", "{}", "true"];
     }
     good &= accepted == handled;
-    // Had the relay cut nothing, or little, nothing would have been shown.
-    good &= tally.cut >= rounds / 2 && rounds >= 10;
+    // Had the relay cut little, little would have been shown.
+    good &= tally.cut >= rounds / 2;
     if good { Ok(text) } else { Err(text) }
 }
 
@@ -431,20 +439,21 @@ fn report(found: Result<String, String>) {
 }
 
 #[test]
+fn nothing_is_lost_or_doubled_in_bad_weather_while_no_connection_breaks() {
+    report(pour_through((STORM, 5), Duration::from_secs(2), None));
+}
+
+#[test]
 #[ignore = "links do not resume yet"]
 fn nothing_is_lost_or_doubled_while_every_connection_breaks_every_100_ms() {
-    report(break_links(Weather::default(), 1));
+    let calm = (Weather::default(), 1);
+    report(pour_through(calm, length(), Some(CUT_INTERVAL)));
 }
 
 #[test]
 #[ignore = "links do not resume yet"]
 fn nor_on_a_network_that_loses_reorders_and_duplicates() {
-    let weather = Weather {
-        loss: 0.05,
-        reorder: 0.05,
-        duplicate: 0.02,
-    };
-    report(break_links(weather, 2));
+    report(pour_through((STORM, 2), length(), Some(CUT_INTERVAL)));
 }
 
 /// Two nodes in this process, each of which knows the other by its door at the relay.
@@ -564,6 +573,12 @@ const PAIRS: usize = 2 * GRAINS * 2 * POURERS as usize;
 
 /// How many messages there are to one call among them.
 const TELLS_PER_CALL: u64 = 16;
+
+const STORM: Weather = Weather {
+    loss: 0.05,
+    reorder: 0.05,
+    duplicate: 0.02,
+};
 
 const CUT_INTERVAL: Duration = Duration::from_millis(100);
 
