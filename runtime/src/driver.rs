@@ -6,6 +6,7 @@
 mod epoll;
 mod io_uring;
 
+use std::fmt;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -23,6 +24,25 @@ pub enum Reactor {
     /// glommio's `io_uring`. Needs a kernel that offers it to this process, and 512 KiB of locked
     /// memory.
     IoUring,
+}
+
+/// Who has chosen the reactor of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chooser {
+    Program,
+    Environment,
+    /// Nobody has: it is the default.
+    Nobody,
+}
+
+impl fmt::Display for Reactor {
+    /// As `TEFF_REACTOR` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Epoll => "epoll",
+            Self::IoUring => "io_uring",
+        })
+    }
 }
 
 /// What a driver wakes up for.

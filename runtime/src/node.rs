@@ -27,6 +27,7 @@ use self::kinds::Registry;
 use self::port::NodePort;
 use self::spec::Source;
 use crate::counters::Counters;
+use crate::driver::Reactor;
 use crate::error::{RegisterError, ShutdownError};
 use crate::shard::is_shard_thread;
 use crate::shared::{Command, NodeShared, ShardShared};
@@ -158,6 +159,11 @@ impl Node {
     /// How many shards it has.
     pub fn shards(&self) -> usize {
         self.0.shared.shards.len()
+    }
+
+    /// What its shards sleep in: see [`Builder::reactor`].
+    pub fn reactor(&self) -> Reactor {
+        self.0.shared.limits.reactor
     }
 
     /// Where a grain lives, or would live: a pure function of its id and the members. `None` when

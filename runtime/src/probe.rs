@@ -6,14 +6,19 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::driver::Reactor;
+use teff_wire::NodeId;
+
+use crate::driver::{Chooser, Reactor};
 
 /// Something that keeps shards from running on this machine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Obstacle {
     /// The kernel does not offer `io_uring` to this process.
-    #[error("io_uring is refused ({cause}): {cure}")]
+    #[error(
+        "io_uring is refused ({cause}): {cure}; or do not ask for it, the default reactor needs \
+         none: leave out `.reactor(Reactor::IoUring)` and `TEFF_REACTOR=io_uring`"
+    )]
     IoUring {
         /// What the kernel says.
         cause: io::Error,
@@ -22,9 +27,10 @@ pub enum Obstacle {
     },
     /// The process may not lock enough memory.
     #[error(
-        "only {} KiB of memory may be locked, a shard needs {} KiB: raise it with \
+        "only {} KiB of memory may be locked, a shard on io_uring needs {} KiB: raise it with \
          `ulimit -l 8192`, \
-         `LimitMEMLOCK=8M` (systemd) or `--ulimit memlock=8388608` (Docker)",
+         `LimitMEMLOCK=8M` (systemd) or `--ulimit memlock=8388608` (Docker); or leave the reactor \
+         at its default, which locks none",
         .limit / 1024,
         .needed / 1024
     )]
@@ -57,6 +63,16 @@ pub(crate) fn obstacles(shards: u16, reactor: Reactor) -> Vec<Obstacle> {
         obstacles.extend(io_uring());
     }
     obstacles
+}
+
+/// Says in the log what the shards of a node are going to sleep in, and why in that.
+pub(crate) fn announce(node: NodeId, shards: u16, (reactor, chooser): (Reactor, Chooser)) {
+    let why = match chooser {
+        Chooser::Program => "as the program says",
+        Chooser::Environment => "as TEFF_REACTOR says",
+        Chooser::Nobody => "the default: it wakes up soonest, and needs no io_uring",
+    };
+    tracing::info!(%node, shards, %reactor, "shards sleep in {reactor}, {why}");
 }
 
 fn locked_memory(limit: Option<u64>) -> Option<Obstacle> {

@@ -203,10 +203,12 @@ impl Builder {
     /// the first thing that failed.
     pub fn start(self) -> Result<Node, StartError> {
         let plan = plan::plan(self)?;
-        let obstacles = probe::obstacles(plan.cpus.len() as u16, plan.limits.reactor);
+        let (shards, reactor) = (plan.cpus.len() as u16, plan.limits.reactor);
+        let obstacles = probe::obstacles(shards, reactor);
         if !obstacles.is_empty() {
             return Err(StartError::Machine(obstacles));
         }
+        probe::announce(plan.node, shards, (reactor, plan.chooser));
         start::start(plan)
     }
 

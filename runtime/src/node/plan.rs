@@ -8,7 +8,7 @@ use teff_core::view::{Member, View};
 use teff_transport::{CipherSuite, ClusterName, Identity, Limits as LinkLimits, Listener};
 use teff_wire::{Epoch, Key, NodeId, Version};
 
-use crate::driver::Reactor;
+use crate::driver::{Chooser, Reactor};
 use crate::error::{ConfigError, StartError};
 use crate::idle::IdleStrategy;
 use crate::node::builder::{Builder, DEFAULTS, Listen, Mode, Static};
@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub cpus: Vec<usize>,
     pub kinds: Vec<Kind>,
     pub limits: Limits,
+    /// Who has chosen the reactor among the limits.
+    pub chooser: Chooser,
     pub network: Option<Network>,
 }
 
@@ -50,8 +52,9 @@ pub(super) fn plan(builder: Builder) -> Result<Plan, StartError> {
         reactor,
         ..
     } = builder;
-    match reactor.map_or_else(reactor_of_environment, Ok) {
-        Ok(reactor) => limits.reactor = reactor,
+    let mut chooser = Chooser::Program;
+    match reactor.map_or_else(reactor_of_environment, |reactor| Ok((reactor, chooser))) {
+        Ok((reactor, who)) => (limits.reactor, chooser) = (reactor, who),
         Err(error) => problems.push(error),
     }
     let (mode, shards) = match mode {
@@ -90,6 +93,7 @@ pub(super) fn plan(builder: Builder) -> Result<Plan, StartError> {
         cpus,
         kinds,
         limits,
+        chooser,
         network,
     })
 }
@@ -331,13 +335,13 @@ fn with_address(cluster: &Static, map: impl Fn(SocketAddr) -> SocketAddr) -> Vec
     members
 }
 
-fn reactor_of_environment() -> Result<Reactor, ConfigError> {
+fn reactor_of_environment() -> Result<(Reactor, Chooser), ConfigError> {
     let Some(given) = std::env::var_os(REACTOR) else {
-        return Ok(Reactor::default());
+        return Ok((Reactor::default(), Chooser::Nobody));
     };
     match given.to_str() {
-        Some("epoll") => Ok(Reactor::Epoll),
-        Some("io_uring") => Ok(Reactor::IoUring),
+        Some("epoll") => Ok((Reactor::Epoll, Chooser::Environment)),
+        Some("io_uring") => Ok((Reactor::IoUring, Chooser::Environment)),
         _ => Err(ConfigError::Reactor {
             given: given.to_string_lossy().into_owned(),
         }),

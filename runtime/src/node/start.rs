@@ -57,6 +57,7 @@ pub(super) fn start(plan: Plan) -> Result<Node, StartError> {
         kinds,
         limits,
         network,
+        ..
     } = plan;
     let count = cpus.len();
     let (placement_key, address, networks) = match network {
