@@ -444,14 +444,12 @@ fn nothing_is_lost_or_doubled_in_bad_weather_while_no_connection_breaks() {
 }
 
 #[test]
-#[ignore = "links do not resume yet"]
 fn nothing_is_lost_or_doubled_while_every_connection_breaks_every_100_ms() {
     let calm = (Weather::default(), 1);
     report(pour_through(calm, length(), Some(CUT_INTERVAL)));
 }
 
 #[test]
-#[ignore = "links do not resume yet"]
 fn nor_on_a_network_that_loses_reorders_and_duplicates() {
     report(pour_through((STORM, 2), length(), Some(CUT_INTERVAL)));
 }
