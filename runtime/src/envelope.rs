@@ -25,6 +25,8 @@ pub(crate) enum Envelope {
     Reply { call: CallRef, settled: Settled },
     /// An answer to a peer whose link the receiving shard has.
     Answer { to: LinkCall, settled: Settled },
+    /// What a peer, whose link the receiving shard has, is to know of a mailbox here.
+    Pressure { to: LinkCall, pressure: Pressure },
     /// A datagram of one of the receiving shard's links, which the kernel gave to another socket.
     Datagram(Box<Datagram>),
     /// Nothing any more: what it held was moved on.
@@ -54,10 +56,7 @@ pub(crate) enum Content {
         reply: Option<CallRef>,
     },
     /// From a peer, not yet validated.
-    Bytes {
-        block: Block,
-        reply: Option<LinkCall>,
-    },
+    Bytes { block: Block, from: LinkCall },
 }
 
 /// Where the outcome of a letter goes.
@@ -78,12 +77,20 @@ pub(crate) enum ReplyTo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallRef(NonZeroU64);
 
-/// A call of a peer: the shard that has the link, the link, and the peer's number for the call.
+/// A message of a peer: the shard that has the link, the link, and the peer's number for the call,
+/// which is 0 for a tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkCall {
     pub link: LinkId,
     pub number: u64,
     pub shard: ShardId,
+}
+
+/// Whether the mailbox of a grain is full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pressure {
+    pub hash: GrainHash,
+    pub full: bool,
 }
 
 /// How a letter ended at its grain: the reply, or the status and a text for people.
@@ -119,7 +126,8 @@ impl Letter {
     pub(crate) fn reply_to(&self) -> ReplyTo {
         match &self.content {
             Content::Value { reply, .. } => reply.map_or(ReplyTo::Nobody, ReplyTo::Call),
-            Content::Bytes { reply, .. } => reply.map_or(ReplyTo::Nobody, ReplyTo::Link),
+            Content::Bytes { from, .. } if from.number == 0 => ReplyTo::Nobody,
+            Content::Bytes { from, .. } => ReplyTo::Link(*from),
         }
     }
 
@@ -128,7 +136,15 @@ impl Letter {
     pub(crate) fn is_tell(&self) -> bool {
         match &self.content {
             Content::Value { reply, .. } => reply.is_none(),
-            Content::Bytes { reply, .. } => reply.is_none(),
+            Content::Bytes { from, .. } => from.number == 0,
+        }
+    }
+
+    /// The link that it came over, if it did.
+    pub(crate) fn link(&self) -> Option<LinkCall> {
+        match &self.content {
+            Content::Value { .. } => None,
+            Content::Bytes { from, .. } => Some(*from),
         }
     }
 

@@ -18,9 +18,10 @@ pub enum Congestion {
 }
 
 impl Congestion {
-    pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+    /// A controller for datagrams of at most so many bytes.
+    pub(crate) fn factory(self, max_datagram: u16) -> Arc<dyn ControllerFactory + Send + Sync> {
         match self {
-            Self::Cubic => Arc::new(cubic()),
+            Self::Cubic => Arc::new(cubic(max_datagram)),
             Self::Bbr => Arc::new(BbrConfig::default()),
         }
     }
@@ -28,9 +29,11 @@ impl Congestion {
 
 /// Begins with what fits the receive buffers of the kernel by default, not with ten packets: within
 /// a data centre the first burst of a link should not have to wait for round trips.
-fn cubic() -> CubicConfig {
+/// But at least 16 of the largest datagrams: a probe of the path's packet size takes one of them
+/// for as long as it is not answered, and QUIC sends nothing when not even one more fits.
+fn cubic(max_datagram: u16) -> CubicConfig {
     let mut config = CubicConfig::default();
-    config.initial_window(INITIAL_WINDOW);
+    config.initial_window(INITIAL_WINDOW.max(16 * u64::from(max_datagram)));
     config
 }
 

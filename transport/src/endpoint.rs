@@ -266,6 +266,18 @@ impl Endpoint {
         Ok(number)
     }
 
+    /// Tells the peer of a link that the mailbox of the grain with this placement hash is full, or
+    /// has room again: [`Event::Pressure`] there. Means nothing on a link without a connection:
+    /// after [`Event::Resumed`] the peer takes no mailbox for full.
+    pub fn press(&mut self, link: LinkId, hash: u64, full: bool) {
+        if let Some(slot) = self.find(link)
+            && self.links[slot].phase == Phase::Up
+        {
+            self.links[slot].control.press(hash, full);
+            self.mark_dirty(slot);
+        }
+    }
+
     /// How many data frames were sent on a link and are not acknowledged yet. 0 when the link has
     /// ended: what is in doubt then was told by `Down`.
     pub fn unacknowledged(&self, link: LinkId) -> u64 {

@@ -47,6 +47,21 @@ pub enum Event {
         /// The frame.
         frame: Frame,
     },
+    /// The connection of a link broke, and the link goes on over another. What the peer said of its
+    /// mailboxes is void.
+    Resumed {
+        /// The link.
+        link: LinkId,
+    },
+    /// The peer says of the mailbox of one of its grains that it is full, or has room again.
+    Pressure {
+        /// The link.
+        link: LinkId,
+        /// The placement hash of the grain.
+        hash: u64,
+        /// Whether it is full.
+        full: bool,
+    },
     /// The kinds that the peer offers from here on, all of them.
     Kinds {
         /// The link.

@@ -67,6 +67,8 @@ pub(crate) struct Link {
     pub(crate) inbox: Inbox,
     /// When the link has to be up.
     pub(crate) hello_by: Instant,
+    /// When anything at all has to have been heard.
+    pub(crate) heard_by: Instant,
     /// Who is at the other end, once it is known.
     pub(crate) peer: Option<NodeId>,
     /// The shard at the other end, once it is known.
@@ -124,6 +126,7 @@ impl Link {
             outbox: Outbox::new(limits),
             inbox: Inbox::new(limits, settings.hash()),
             hello_by: now + limits.hello,
+            heard_by: now + ATTEMPT,
             peer: dialled.map(|dialled| dialled.target.node),
             peer_shard: dialled.map(|dialled| dialled.target.shard),
             incarnation: None,
@@ -172,6 +175,7 @@ impl Link {
         self.drained = false;
         self.phase = Phase::Handshaking;
         self.hello_by = now + ATTEMPT;
+        self.heard_by = self.hello_by;
         if let Some(resumption) = &mut self.resumption {
             resumption.dial_at = None;
         }
@@ -185,6 +189,12 @@ impl Link {
         self.control = other.control;
         self.drained = other.drained;
         self.lost = other.lost;
+    }
+
+    /// Whether the peer is too late with its first answer, or with its hello.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        let mute = self.heard_by <= now && !self.heard();
+        self.is_early() && self.lost.is_none() && (mute || self.hello_by <= now)
     }
 
     /// Whether anything was ever received from the peer. A link that was accepted began with that.
@@ -260,6 +270,7 @@ impl Link {
     /// When something has to be done if nothing else happens.
     pub(crate) fn timeout(&mut self) -> Option<Instant> {
         let own = match self.phase {
+            Phase::Handshaking if !self.heard() => Some(self.hello_by.min(self.heard_by)),
             Phase::Handshaking | Phase::Greeting => Some(self.hello_by),
             // One that waits to be handed over is waited for by congestion control, not by time.
             Phase::Up if self.control.is_waiting() => None,

@@ -28,7 +28,7 @@ fn frames(world: &mut World) -> Vec<Frame> {
     while let Some(event) = world.events(B, 0).pop_front() {
         match event {
             Event::Frame { frame, .. } => frames.push(frame),
-            Event::Kinds { .. } => {}
+            Event::Kinds { .. } | Event::Resumed { .. } => {}
             event => panic!("{event:?}"),
         }
     }

@@ -18,7 +18,7 @@ fn take(world: &mut World, node: usize, next: &mut u32) {
                 assert_eq!(number, *next, "at node {node}");
                 *next += 1;
             }
-            Event::Kinds { .. } => {}
+            Event::Kinds { .. } | Event::Resumed { .. } => {}
             event => panic!("node {node} got {event:?}"),
         }
     }

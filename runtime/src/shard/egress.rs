@@ -11,7 +11,7 @@ use teff_core::time::Micros;
 use teff_wire::{CallId, MethodId, NodeId, ShardId};
 
 use crate::counters::KindCell;
-use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, ReplyTo, Settled};
+use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, Pressure, ReplyTo, Settled};
 use crate::panics::drop_quietly;
 use crate::shard::lane_out::LaneOut;
 use crate::shard::links::{Parcel, Posted};
@@ -257,6 +257,17 @@ impl Shard {
             ReplyTo::Call(call) => self.push(call.shard(), Envelope::Reply { call, settled }),
             ReplyTo::Link(to) if to.shard == self.id() => self.reply_by_link(to, settled),
             ReplyTo::Link(to) => self.push(to.shard, Envelope::Answer { to, settled }),
+        }
+    }
+
+    /// Lets a peer know whether a mailbox is full that it sends to.
+    pub(crate) fn press(&self, to: LinkCall, pressure: Pressure) {
+        if to.shard != self.id() {
+            return self.push(to.shard, Envelope::Pressure { to, pressure });
+        }
+        if let Some(links) = self.links.borrow_mut().as_mut() {
+            let Pressure { hash, full } = pressure;
+            links.endpoint.press(to.link, hash.0, full);
         }
     }
 

@@ -182,6 +182,7 @@ impl Grains {
         match std::mem::replace(envelope, Envelope::Taken) {
             Envelope::Reply { call, settled } => self.shard.complete_settled(call.call(), settled),
             Envelope::Answer { to, settled } => self.shard.reply_by_link(to, settled),
+            Envelope::Pressure { to, pressure } => self.shard.press(to, pressure),
             Envelope::Datagram(datagram) => {
                 if let Some(links) = self.shard.links.borrow_mut().as_mut() {
                     links.endpoint.handle_datagram(Instant::now(), *datagram);
@@ -287,16 +288,12 @@ impl Grains {
             payload,
             ..
         } = frame;
-        let reply = match header.frame {
-            FrameType::Tell => None,
-            FrameType::Call => Some(LinkCall {
-                link,
-                number: header.number,
-                shard: self.shard.id(),
-            }),
+        let number = match header.frame {
+            FrameType::Tell => 0,
+            FrameType::Call => header.number,
             FrameType::Reply => return self.shard.take_reply(link, &header, payload),
             // The transport keeps these to itself.
-            FrameType::Hello | FrameType::Kinds | FrameType::Ack | FrameType::Name => return,
+            _ => return,
         };
         let Some(grain) = grain else { return };
         let letter = Letter {
@@ -305,10 +302,14 @@ impl Grains {
             kind: header.kind,
             deadline: self.shard.deadline_from(header.deadline_us),
             method: header.method,
-            patient: Some(false),
+            patient: Some(true),
             content: Content::Bytes {
                 block: payload,
-                reply,
+                from: LinkCall {
+                    link,
+                    number,
+                    shard: self.shard.id(),
+                },
             },
         };
         self.take_letter(letter);

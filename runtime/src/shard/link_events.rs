@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use teff_contract::{Refusal, TellError};
 use teff_core::dead_letter::Reason;
+use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
 use teff_transport::{Event, Fate, LinkError, LinkId, Sent};
 use teff_wire::{Block, CallId, Header, NodeId};
@@ -39,6 +40,16 @@ impl Shard {
                     links.up(link, &hello, shards, now);
                 }
                 self.pump_links();
+            }
+            Event::Resumed { link } => {
+                if let Some(links) = self.links.borrow_mut().as_mut() {
+                    links.resumed(link);
+                }
+            }
+            Event::Pressure { link, hash, full } => {
+                if let Some(links) = self.links.borrow_mut().as_mut() {
+                    links.learn_pressure(link, GrainHash(hash), full);
+                }
             }
             Event::Kinds { link, kinds } => {
                 if let Some(links) = self.links.borrow_mut().as_mut() {

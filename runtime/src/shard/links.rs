@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use teff_contract::{LinkReason, Outgoing, Payload, Target, TellError};
+use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
 use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
@@ -111,6 +112,9 @@ impl Links {
             && route.waiting.is_empty()
         {
             let peer = self.peers.get_mut(link).expect(PEER);
+            if peer.is_full(GrainHash(message.target.hash)) {
+                return Err(TellError::Busy);
+            }
             let outbound = Outbound {
                 target: message.target,
                 method: message.method,
@@ -158,6 +162,20 @@ impl Links {
             route.state = State::Up(link);
         }
         route.failures = 0;
+    }
+
+    /// The peer says of a mailbox that it is full, or has room again.
+    pub(crate) fn learn_pressure(&mut self, link: LinkId, hash: GrainHash, full: bool) {
+        if let Some(peer) = self.peers.get_mut(link) {
+            peer.learn_pressure(hash, full);
+        }
+    }
+
+    /// A link goes on over another connection.
+    pub(crate) fn resumed(&mut self, link: LinkId) {
+        if let Some(peer) = self.peers.get_mut(link) {
+            peer.forget_pressure();
+        }
     }
 
     /// The peer hosts more kinds than it said at first.

@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use teff_wire::ShardId;
 
-use crate::envelope::{Letter, ReplyTo};
+use crate::envelope::{Letter, LinkCall, ReplyTo};
 use crate::shard::wakers::{Token, What};
 use crate::shared::NodeShared;
 
@@ -40,8 +40,18 @@ pub(crate) struct Suspension {
     pub mailbox: VecDeque<Letter>,
     /// Whether senders were told that the mailbox is full.
     pub marked: bool,
+    /// Links whose peers were told so.
+    pub told: Vec<LinkCall>,
     /// Whether it is queued to go on, because its mailbox is to be run.
     pub queued: bool,
+}
+
+impl Suspension {
+    /// Whether the peer at the other end of a link was told that the mailbox is full.
+    pub(crate) fn was_told(&self, link: LinkCall) -> bool {
+        let same = |told: &LinkCall| (told.shard, told.link) == (link.shard, link.link);
+        self.told.iter().any(same)
+    }
 }
 
 impl Suspensions {
@@ -79,6 +89,7 @@ impl Suspensions {
             handler: Some(handler),
             mailbox: std::mem::take(&mut vacated.spare),
             marked: false,
+            told: Vec::new(),
             queued: false,
         });
         place

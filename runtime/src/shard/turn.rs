@@ -16,10 +16,11 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use teff_contract::{Activation, Arguments, Ctx, Home, Host, Overload, Payload, Step};
+use teff_core::hash::GrainHash;
 use teff_wire::{GrainId, Status};
 
 use crate::counters::KindCell;
-use crate::envelope::{Content, Letter, ReplyTo};
+use crate::envelope::{Content, Letter, LinkCall, Pressure, ReplyTo};
 use crate::panics::{drop_quietly, text_of};
 use crate::shard::Shard;
 use crate::shard::catalog::{Catalog, Entry, NONE};
@@ -92,6 +93,21 @@ impl Grains {
                 congestion.mark(letter.hash);
             }
         }
+        if let Some(from) = letter.link() {
+            let len = suspension.mailbox.len() + 1;
+            // Again at every multiple: what was said before may have got lost with a connection.
+            if len >= capacity && (len.is_multiple_of(capacity) || !suspension.was_told(from)) {
+                if !suspension.was_told(from) {
+                    suspension.told.push(from);
+                }
+                let hash = letter.hash;
+                self.shard.press(from, Pressure { hash, full: true });
+            }
+        }
+        let capacity = match letter.link() {
+            None => capacity,
+            Some(_) => capacity + UNDER_WAY_MAX,
+        };
         if suspension.mailbox.len() >= capacity && !self.shard.is_patient(&letter) {
             let refused = (Status::Busy, "the grain's mailbox is full".to_owned());
             return self.shard.refuse(&mut letter, refused);
@@ -332,6 +348,7 @@ impl Grains {
             let half = self.shard.node.limits.mailbox_capacity / 2;
             if suspension.marked && suspension.mailbox.len() <= half {
                 suspension.marked = false;
+                self.shard.relieve(&mut suspension.told, letter.hash);
                 self.shard.congestion().unmark(letter.hash);
             }
             if self.catalog.entry(slot).activation.is_some() || self.revive(slot, &mut letter) {
@@ -367,12 +384,14 @@ impl Grains {
     fn leave(&mut self, slot: u32, place: u32) {
         let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
         let marked = std::mem::take(&mut suspension.marked);
+        let mut told = std::mem::take(&mut suspension.told);
         self.suspensions.vacate(place);
         let entry = self.catalog.entry_mut(slot);
         entry.suspension = NONE;
         if marked {
             let hash = self.shard.node.placement_key.hash(entry.ctx.id());
             self.shard.congestion().unmark(hash);
+            self.shard.relieve(&mut told, hash);
         }
         if self.catalog.entry(slot).activation.is_none() {
             self.forget(slot);
@@ -399,9 +418,13 @@ impl Grains {
 }
 
 impl Shard {
-    /// Whether a letter from this node was promised room, by its sender or its kind.
+    /// Whether a letter from this node was promised room, by its sender or its kind. For letters
+    /// from peers there is a limit of its own.
     #[cold]
     fn is_patient(&self, letter: &Letter) -> bool {
+        if letter.link().is_some() {
+            return false;
+        }
         let by_kind = || {
             self.node
                 .overload
@@ -410,6 +433,13 @@ impl Shard {
         };
         let by_nature = !letter.is_tell();
         letter.patient.or_else(by_kind).unwrap_or(by_nature)
+    }
+
+    /// Lets peers know that a mailbox has room again which they were told is full.
+    fn relieve(&self, told: &mut Vec<LinkCall>, hash: GrainHash) {
+        for to in told.drain(..) {
+            self.press(to, Pressure { hash, full: false });
+        }
     }
 
     /// Ends a letter that does not run.
@@ -452,6 +482,10 @@ impl Shard {
 
 const OCCUPIED: &str = "a suspended grain has a place to wait in";
 const AWAKE: &str = "a handler runs only where there is an activation";
+
+/// Letters from peers that a mailbox takes beyond its capacity: those that were on their way when
+/// it filled. As many as the windows of a link hold when they are small.
+const UNDER_WAY_MAX: usize = 1 << 18;
 
 /// Letters of one mailbox that run before others get their turn.
 const MAILBOX_BATCH: usize = 64;

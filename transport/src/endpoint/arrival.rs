@@ -103,8 +103,8 @@ impl Endpoint {
             return self.handle_broken(now, slot);
         }
         link.connection.handle_timeout(now);
-        if link.is_early() && link.lost.is_none() && link.hello_by <= now {
-            let detail = format!("not up within {:?}", self.settings.limits().hello);
+        if link.is_late(now) {
+            let detail = "not up in time".to_owned();
             if link.resumption.is_some() {
                 self.lose(slot, LinkError::Unreachable, detail);
             } else if link.heard() {

@@ -327,6 +327,11 @@ impl Endpoint {
                 let detail = format!("{} frames cannot be acknowledged", frame.header.number);
                 Err(malformed(detail))
             }
+            FrameType::Full | FrameType::Room => Ok(Some(Event::Pressure {
+                link: link.id,
+                hash: frame.header.number,
+                full: frame.header.frame == FrameType::Full,
+            })),
             FrameType::Kinds => {
                 let kinds = decode_kinds(&frame.payload).map_err(|e| malformed(e.to_string()))?;
                 Ok(Some(Event::Kinds {

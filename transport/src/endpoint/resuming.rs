@@ -192,6 +192,7 @@ impl Endpoint {
         self.stir(slot);
         self.mark_dirty(slot);
         self.mark_readable(slot);
+        self.events.push_back(Event::Resumed { link: id });
         self.events.push_back(Event::Kinds {
             link: id,
             kinds: hello.kinds.clone(),

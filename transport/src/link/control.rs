@@ -1,4 +1,4 @@
-//! What the two ends of a link say about the link itself: acknowledgements and kinds.
+//! What the two ends of a link say about themselves: acknowledgements, kinds, full mailboxes.
 //!
 //! Each end has a stream for that, which is sent before everything else, so that a link full of
 //! data still learns what has arrived. Nothing of it outlives a connection: the hello of the next
@@ -52,6 +52,15 @@ impl Control {
             .frame(&header, None, |_| Ok::<_, Infallible>(()));
         debug_assert!(written.is_ok(), "there is no payload that could fail");
         true
+    }
+
+    /// Tells the peer whether the mailbox of a grain is full.
+    pub(crate) fn press(&mut self, hash: u64, full: bool) {
+        let header = Header::pressure(hash, full);
+        let written = self
+            .writer
+            .frame(&header, None, |_| Ok::<_, Infallible>(()));
+        debug_assert!(written.is_ok(), "there is no payload that could fail");
     }
 
     /// Tells the kinds that this node offers from here on.

@@ -34,6 +34,10 @@ pub enum FrameType {
     /// A matter between [`Writer`](crate::Writer) and [`Reader`](crate::Reader): the one is not
     /// given such frames to write, the other hands none out.
     Name = 7,
+    /// The mailbox of a grain at the sender of this is full.
+    Full = 9,
+    /// It has room again.
+    Room = 10,
 }
 
 /// What a frame says about itself, without its lengths.
@@ -87,6 +91,8 @@ impl FrameType {
             5 => Self::Call,
             6 => Self::Reply,
             7 => Self::Name,
+            9 => Self::Full,
+            10 => Self::Room,
             _ => return None,
         })
     }
@@ -113,7 +119,7 @@ impl FrameType {
     pub(crate) fn payload_limit(self, max_payload: usize) -> usize {
         match self {
             Self::Hello | Self::Kinds => MAX_CONTROL_PAYLOAD,
-            Self::Ack | Self::Name => 0,
+            Self::Ack | Self::Name | Self::Full | Self::Room => 0,
             Self::Tell | Self::Call | Self::Reply => max_payload.min(MAX_PAYLOAD),
         }
     }
@@ -144,6 +150,18 @@ impl Header {
     pub const fn ack(taken_in: u64) -> Self {
         let mut header = Self::new(FrameType::Ack);
         header.number = taken_in;
+        header
+    }
+
+    /// The header that tells senders whether the grain of this placement hash has room.
+    pub const fn pressure(hash: u64, full: bool) -> Self {
+        let frame = if full {
+            FrameType::Full
+        } else {
+            FrameType::Room
+        };
+        let mut header = Self::new(frame);
+        header.number = hash;
         header
     }
 
@@ -200,7 +218,9 @@ impl Header {
                 bytes[5] = self.status.to_u8();
                 bytes[8..].copy_from_slice(&self.number.to_le_bytes());
             }
-            FrameType::Ack => bytes[8..].copy_from_slice(&self.number.to_le_bytes()),
+            FrameType::Ack | FrameType::Full | FrameType::Room => {
+                bytes[8..].copy_from_slice(&self.number.to_le_bytes());
+            }
             FrameType::Hello | FrameType::Kinds | FrameType::Name => {}
         }
         out.extend_from_slice(&bytes);
@@ -233,6 +253,8 @@ impl fmt::Display for FrameType {
             Self::Hello => "hello",
             Self::Kinds => "kinds",
             Self::Ack => "ack",
+            Self::Full => "full",
+            Self::Room => "room",
             Self::Tell => "tell",
             Self::Call => "call",
             Self::Reply => "reply",

@@ -218,7 +218,9 @@ impl Layout {
                 header.status = status.expect("the status was checked with the header");
                 header.number = u64_at(bytes, 8);
             }
-            FrameType::Ack => header.number = u64_at(bytes, 8),
+            FrameType::Ack | FrameType::Full | FrameType::Room => {
+                header.number = u64_at(bytes, 8);
+            }
             FrameType::Hello | FrameType::Kinds | FrameType::Name => {}
         }
         if self.frame == FrameType::Call {
@@ -289,7 +291,14 @@ fn check_fields(
         FrameType::Reply if Status::from_u8(bytes[5]).is_none() => {
             Err(FrameError::UnknownStatus { value: bytes[5] })
         }
-        FrameType::Hello | FrameType::Kinds | FrameType::Ack | FrameType::Name if bytes[5] != 0 => {
+        FrameType::Hello
+        | FrameType::Kinds
+        | FrameType::Ack
+        | FrameType::Name
+        | FrameType::Full
+        | FrameType::Room
+            if bytes[5] != 0 =>
+        {
             not_zero("status")
         }
         FrameType::Name => {
@@ -304,7 +313,12 @@ fn check_fields(
         }
         _ if u16_at(bytes, 6) != 0 => not_zero("method"),
         FrameType::Hello | FrameType::Kinds if u64_at(bytes, 8) != 0 => not_zero("number"),
-        FrameType::Hello | FrameType::Kinds | FrameType::Ack | FrameType::Reply => Ok(()),
+        FrameType::Hello
+        | FrameType::Kinds
+        | FrameType::Ack
+        | FrameType::Reply
+        | FrameType::Full
+        | FrameType::Room => Ok(()),
     }
 }
 

@@ -25,6 +25,7 @@
 //! |        |       | kind, FNV-1a of its name | name |
 //! | 8      | 8     | data frames taken in since the link came up | ack |
 //! |        |       | call: generation in the high half, slot in the low half | reply |
+//! |        |       | placement hash of the grain | full, room |
 //! | 16     | 8     | call: generation in the high half, slot in the low half | call |
 //! | 24     | 4     | time left in microseconds, 0 for no deadline | call |
 //! | 28     | 4     | reserved, 0 | call |
@@ -43,6 +44,8 @@
 //! | 6 | reply | archived reply if the status is ok | agreed limit |
 //! | 7 | name: gives a number to a grain | none | 0 |
 //! | 8 | none: a [`Preamble`] | raw, what the frame would have carried | agreed limit |
+//! | 9 | full: the mailbox of a grain is full | none | 0 |
+//! | 10 | room: it has room again | none | 0 |
 //!
 //! The agreed limits, for payloads and for grain numbers, are configuration, the same on all
 //! nodes, and never above [`MAX_PAYLOAD`] and [`MAX_NAMES`].

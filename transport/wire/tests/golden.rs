@@ -36,6 +36,14 @@ const ACK: &str = "
     00000000 03 00 0000 0807060504030201
 ";
 
+const FULL: &str = "
+    00000000 09 00 0000 0102030405060708
+";
+
+const ROOM: &str = "
+    00000000 0a 00 0000 0102030405060708
+";
+
 const NAME: &str = "
     00000000 07 00 0400 00000000 23deac9c
     63c3a974 000000000000000000000000
@@ -126,6 +134,13 @@ fn an_ack_never_changes() {
 }
 
 #[test]
+fn what_is_said_of_mailboxes_never_changes() {
+    let pressure = |full| frame(Header::pressure(0x0807_0605_0403_0201, full), None, b"");
+    both_ways(FULL, &[pressure(true)]);
+    both_ways(ROOM, &[pressure(false)]);
+}
+
+#[test]
 fn a_name_and_a_tell_never_change() {
     let tell = frame(tell(), Some("c\u{e9}t"), b"hello");
     both_ways(&[NAME, TELL].concat(), std::slice::from_ref(&tell));
@@ -176,9 +191,9 @@ fn a_detached_payload_never_changes() {
 
 #[test]
 fn frame_types_and_the_version_keep_their_numbers() {
-    use FrameType::{Ack, Call, Hello, Kinds, Name, Reply, Tell};
-    let numbers = [Hello, Kinds, Ack, Tell, Call, Reply, Name].map(FrameType::to_u8);
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
+    use FrameType::{Ack, Call, Full, Hello, Kinds, Name, Reply, Room, Tell};
+    let numbers = [Hello, Kinds, Ack, Tell, Call, Reply, Name, Full, Room].map(FrameType::to_u8);
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 9, 10]);
     let known = |value: &u8| FrameType::from_u8(*value).is_some();
     assert_eq!((0..=u8::MAX).filter(known).collect::<Vec<_>>(), numbers);
     assert_eq!(Version::CURRENT, Version { major: 1, minor: 0 });

@@ -213,6 +213,17 @@ fn few_grains_are_in_each_others_way() {
 }
 
 #[test]
+fn a_busy_grain_keeps_its_number_while_strangers_pass() {
+    let mut writer = Writer::new(64, 4);
+    let mut tell = |who| write(&mut writer, who, (0, 0), 0);
+    assert_eq!(tell(1), 48);
+    for stranger in (2..200).map(|who| who * 3 + 1) {
+        assert_eq!(tell(stranger), 48);
+        assert_eq!(tell(1), 16, "behind {stranger}");
+    }
+}
+
+#[test]
 fn limits_for_names_are_rounded_to_what_there_is() {
     for (names_max, numbers) in [(0, 1), (1, 1), (3, 2), (7, 4), (100, 64)] {
         let mut writer = Writer::new(64, names_max);

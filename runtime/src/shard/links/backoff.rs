@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// 100 ms, doubled with every failure up to 10 s, and up to half of it taken off at random, so
+/// 100 ms, doubled with every failure up to 400 ms, and up to half of it taken off at random, so
 /// that the shards of a cluster do not dial a restarted node all at once.
 pub(super) fn backoff(failures: u32) -> Duration {
     let full = BACKOFF_MIN
@@ -15,7 +15,9 @@ pub(super) fn backoff(failures: u32) -> Duration {
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// So short that traffic flows within a second of a peer's start. An attempt is one datagram or
+/// a few.
+const BACKOFF_MAX: Duration = Duration::from_millis(400);
 
 #[cfg(test)]
 mod tests {
@@ -24,7 +26,7 @@ mod tests {
     #[test]
     fn the_back_off_doubles_and_stays_within_its_bounds() {
         for failures in 1..20 {
-            let full = (100_u64 << (failures - 1).min(7)).min(10_000);
+            let full = (100_u64 << (failures - 1).min(7)).min(400);
             let pause = backoff(failures);
             assert!(
                 pause >= Duration::from_millis(full / 2),

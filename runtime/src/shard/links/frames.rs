@@ -61,7 +61,9 @@ pub(super) fn send(
         epoch,
     };
     let grain = (&message.target.key, message.target.hash);
-    let sent = endpoint.send(link, &header, Some(grain), |out| message.payload.encode(out));
+    let sent = endpoint.send(link, &header, Some(grain), |out| {
+        message.payload.encode(out)
+    });
     let number = sent.map_err(|error| tell_error(&error, node))?;
     peer.written = number + 1;
     peer.unacknowledged.push_back((number, contract.kind));

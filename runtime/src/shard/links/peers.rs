@@ -1,8 +1,9 @@
 //! The shards at the other ends of the links that are up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use teff_contract::Contract;
+use teff_core::hash::GrainHash;
 use teff_transport::LinkId;
 use teff_wire::{Fingerprint, KindId, KindOffer, NodeId, ShardId};
 
@@ -15,6 +16,8 @@ pub(super) struct Peer {
     kinds: HashMap<KindId, Fingerprint>,
     /// Contracts that were found to be shared with the peer, to be found without hashing.
     shared: Vec<&'static Contract>,
+    /// Grains whose mailboxes the peer says are full.
+    full: HashSet<GrainHash>,
     /// Answers that wait for room on the link.
     pub answers: VecDeque<(u64, Settled)>,
     /// How many data frames were sent on the link: letters and answers.
@@ -37,6 +40,7 @@ impl Peer {
             shard,
             kinds: fingerprints(kinds),
             shared: Vec::new(),
+            full: HashSet::new(),
             answers: VecDeque::new(),
             written: 0,
             unacknowledged: VecDeque::new(),
@@ -78,6 +82,26 @@ impl Peer {
         }
     }
 
+    /// The peer says of a mailbox that it is full, or has room again.
+    pub(super) fn learn_pressure(&mut self, hash: GrainHash, full: bool) {
+        if !full {
+            self.full.remove(&hash);
+        } else if self.full.len() < FULL_MAX {
+            self.full.insert(hash);
+        }
+    }
+
+    /// What the peer has said of its mailboxes is void.
+    pub(super) fn forget_pressure(&mut self) {
+        self.full.clear();
+    }
+
+    /// Whether the peer says that the mailbox of a grain is full.
+    #[inline]
+    pub(super) fn is_full(&self, hash: GrainHash) -> bool {
+        !self.full.is_empty() && self.full.contains(&hash)
+    }
+
     /// `unacknowledged` is how many data frames the link says were not acknowledged.
     pub(super) fn forget_acknowledged(&mut self, unacknowledged: u64) {
         let acknowledged = self.written.saturating_sub(unacknowledged);
@@ -97,6 +121,9 @@ fn fingerprints(kinds: &[KindOffer]) -> HashMap<KindId, Fingerprint> {
 }
 
 const SHARED_MAX: usize = 8;
+
+/// More full mailboxes than that no honest peer has, and a dishonest one is not to fill our memory.
+const FULL_MAX: usize = 1 << 16;
 
 /// Peers by link, found without hashing.
 #[derive(Default)]

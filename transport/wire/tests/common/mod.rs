@@ -55,6 +55,8 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         2 => (header(FrameType::Call), key().prop_map(Some), payload(), detached()),
         2 => (header(FrameType::Reply), Just(None), payload(), detached()),
         1 => (header(FrameType::Ack), Just(None), Just(Block::new()), Just(None)),
+        1 => (header(FrameType::Full), Just(None), Just(Block::new()), Just(None)),
+        1 => (header(FrameType::Room), Just(None), Just(Block::new()), Just(None)),
         1 => (header(FrameType::Hello), Just(None), payload(), Just(None)),
         1 => (header(FrameType::Kinds), Just(None), payload(), Just(None)),
     ]
@@ -81,7 +83,14 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
     let link = (any::<u64>(), any::<u64>(), any::<u64>());
     let shards = (1..=u16::MAX).prop_flat_map(|shards| (Just(shards), 0..shards, any::<u16>()));
     (name(63), who, shards, link, kinds(), any::<u16>()).prop_map(
-        |(cluster, (node, incarnation, placement), (shards, from, to), (link, resumes, taken_in), kinds, minor)| Hello {
+        |(
+            cluster,
+            (node, incarnation, placement),
+            (shards, from, to),
+            (link, resumes, taken_in),
+            kinds,
+            minor,
+        )| Hello {
             version: Version { major: 1, minor },
             cluster,
             node: NodeId(node),
@@ -196,6 +205,8 @@ fn header(frame: FrameType) -> impl Strategy<Value = Header> {
             match frame {
                 FrameType::Hello | FrameType::Kinds | FrameType::Name => Header::new(frame),
                 FrameType::Ack => Header::ack(number),
+                FrameType::Full => Header::pressure(number, true),
+                FrameType::Room => Header::pressure(number, false),
                 FrameType::Tell => Header {
                     hops,
                     epoch,
