@@ -254,7 +254,6 @@ fn traffic_flows_within_a_second_of_a_restart_at_once() {
 }
 
 #[test]
-#[ignore = "probes of a silent link, and dials that nobody answers, are up to 2 s apart"]
 fn traffic_flows_within_a_second_of_a_restart_after_a_while() {
     restart_under_calls(&[2000, 2000, 6000, 9500, 15_000]);
 }
@@ -263,8 +262,8 @@ fn traffic_flows_within_a_second_of_a_restart_after_a_while() {
 const TELLS: u64 = 500;
 const CALLS: u64 = 20;
 
-/// How long a link outlives a silent peer.
-const LINK_IDLE: Duration = Duration::from_secs(5);
+/// How long a link outlives a silent peer: 5 s until that is noticed, 5 s of attempts to go on.
+const LINK_IDLE: Duration = Duration::from_secs(10);
 
 /// What a busy machine may take on top.
 const SLACK: Duration = Duration::from_secs(2);

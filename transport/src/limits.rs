@@ -102,8 +102,8 @@ impl Default for Limits {
 /// instead of 8 with 1452 bytes, 32 KiB no more than that.
 pub(crate) const LOOPBACK_DATAGRAM: u16 = 16 * KIB as u16;
 
-/// How long a peer may take to say anything at all, and one attempt to resume a link to succeed. Long enough for the three round trips of a
-/// handshake around the world.
+/// How long a peer may take to say anything at all, and one attempt to resume a link to succeed.
+/// Long enough for the three round trips of a handshake around the world.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How long to wait before the second attempt to resume a link; the first is made at once. Doubled
