@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use crate::grains::SIZES;
 use crate::settings::{Idle, Settings};
 use crate::workload::Workload;
+use crate::{control, machine};
 
 /// Measures Teff beside the raw limits of the machine, in the same run, in turns.
 #[derive(Debug, Parser)]
@@ -34,17 +35,22 @@ pub(crate) struct Args {
     grains: Option<u32>,
 
     /// Tells between two turns of the sending shard [default: 512], calls under way in
-    /// lane-call-many [default: 256], grains that send in mixed [default: 16]
+    /// *-call-many [default: 256], grains that send in mixed and wire-mixed [default: 16]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4000))]
     window: Option<u32>,
 
-    /// Messages per second in mixed
+    /// Messages per second in mixed and wire-mixed
     #[arg(long, default_value_t = 200_000.0, value_parser = rate)]
     rate: f64,
 
-    /// What shards do while they have nothing to do
-    #[arg(long, value_enum, default_value_t = Idle::Busy)]
-    idle: Idle,
+    /// What shards do while they have nothing to do [default: busy; spin where shards of one node
+    /// share a CPU]
+    #[arg(long, value_enum)]
+    idle: Option<Idle>,
+
+    /// Shards of each node in wire-*
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    shards: u16,
 
     /// Print one JSON object per workload, one per line, instead of a table
     #[arg(long)]
@@ -64,13 +70,23 @@ pub(crate) enum What {
     All,
     /// One workload.
     One(Workload),
+    /// The other process of a workload that takes two. Not for users.
+    FarSide,
 }
 
 impl Args {
     /// What this workload runs with.
-    pub(crate) fn settings(&self, workload: Workload, cpus: [usize; 2]) -> Settings {
+    pub(crate) fn settings(
+        &self,
+        workload: Workload,
+        cpus: [usize; 2],
+    ) -> anyhow::Result<Settings> {
         let window = workload.default_window();
-        Settings {
+        let shards = workload.is_between_processes().then_some(self.shards);
+        // Who polls on a CPU keeps the other shards from it.
+        let may_poll = shards.map_or(Ok(true), machine::has_cpus_for_sides)?;
+        let idle = if may_poll { Idle::Busy } else { Idle::Spin };
+        Ok(Settings {
             seconds: self.seconds,
             payload: self.payload,
             grains: self
@@ -78,15 +94,17 @@ impl Args {
                 .map_or(workload.default_grains(), |grains| grains as usize),
             window: window.map(|default| self.window.map_or(default, |window| window as usize)),
             rate: workload.has_rate().then_some(self.rate),
-            idle: self.idle,
+            shards,
+            idle: self.idle.unwrap_or(idle),
             cpus,
-        }
+        })
     }
 }
 
 impl What {
-    const VARIANTS: [Self; Workload::ALL.len() + 2] = {
-        let mut variants = [Self::List; Workload::ALL.len() + 2];
+    const VARIANTS: [Self; Workload::ALL.len() + 3] = {
+        let mut variants = [Self::FarSide; Workload::ALL.len() + 3];
+        variants[0] = Self::List;
         variants[1] = Self::All;
         let mut i = 0;
         while i < Workload::ALL.len() {
@@ -107,6 +125,7 @@ impl ValueEnum for What {
             Self::List => PossibleValue::new("list"),
             Self::All => PossibleValue::new("all"),
             Self::One(workload) => PossibleValue::new(workload.name()),
+            Self::FarSide => PossibleValue::new(control::ARGUMENT).hide(true),
         })
     }
 }

@@ -7,12 +7,37 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The two CPUs that every workload runs on: the first two that this process may use.
 pub(crate) fn two_cpus() -> anyhow::Result<[usize; 2]> {
-    let allowed = sched_getaffinity(None).context("the CPUs of this process are not known")?;
-    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
-    match (cpus.next(), cpus.next()) {
-        (Some(first), Some(second)) => Ok([first, second]),
+    match allowed_cpus()?[..] {
+        [first, second, ..] => Ok([first, second]),
         _ => bail!("two CPUs are needed, and this process may use only one: see `taskset`"),
     }
+}
+
+/// The CPUs of so many shards on each of two sides, the near side's first. The first shards have
+/// the two CPUs of every workload; where there are too few, the shards of a side share.
+pub(crate) fn cpus_of_sides(shards: u16) -> anyhow::Result<[Vec<usize>; 2]> {
+    let cpus = allowed_cpus()?;
+    let pairs = (cpus.len() / 2).max(1);
+    let side = |side: usize| {
+        let shards = 0..usize::from(shards);
+        let cpu = |shard: usize| cpus.get(2 * (shard % pairs) + side).copied();
+        shards.map(cpu).collect::<Option<Vec<_>>>()
+    };
+    match (side(0), side(1)) {
+        (Some(near), Some(far)) => Ok([near, far]),
+        _ => bail!("two CPUs are needed, and this process may use only one: see `taskset`"),
+    }
+}
+
+/// Whether so many shards on each of two sides have a CPU each.
+pub(crate) fn has_cpus_for_sides(shards: u16) -> anyhow::Result<bool> {
+    Ok(allowed_cpus()?.len() >= 2 * usize::from(shards))
+}
+
+fn allowed_cpus() -> anyhow::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None).context("the CPUs of this process are not known")?;
+    let cpus = 0..CpuSet::MAX_CPU;
+    Ok(cpus.filter(|cpu| allowed.is_set(*cpu)).collect())
 }
 
 /// Keeps the calling thread on one CPU.

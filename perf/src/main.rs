@@ -11,10 +11,16 @@ mod settings;
 
 // What is measured, and where it runs.
 mod grains;
+mod bulk;
 mod place;
 mod sample;
 mod rig;
 mod raw;
+
+// The other process.
+mod control;
+mod wire;
+mod far;
 
 // The workloads.
 mod scenario;
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         What::List => list(),
         What::All => run_all(&args, &Workload::ALL),
         What::One(workload) => run_all(&args, &[workload]),
+        What::FarSide => far::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,7 +107,7 @@ fn run(
     progress: impl Fn(f64),
 ) -> anyhow::Result<Outcome> {
     progress(0.0);
-    let settings = args.settings(workload, cpus);
+    let settings = args.settings(workload, cpus)?;
     let plan = Plan {
         time: Duration::from_secs_f64(settings.seconds),
         is_sliced: workload.is_sliced(),

@@ -32,7 +32,8 @@ pub(crate) fn measure(
         slices: Vec::new(),
         lines: Vec::new(),
     };
-    let slice = plan.time / (2 * SLICES);
+    let slices = SLICES.max((plan.time / 2).div_duration_f64(SLICE_MAX).ceil() as u32);
+    let slice = plan.time / (2 * slices);
     if plan.is_sliced {
         // Warms caches, pools and the branch predictor; what it yields is thrown away.
         scenario.raw(slice)?;
@@ -44,7 +45,7 @@ pub(crate) fn measure(
         let raw = scenario.raw(slice)?;
         measured.slices.push((raw, scenario.measured(slice)?));
         let done = if plan.is_sliced {
-            f64::from(round) / f64::from(SLICES)
+            f64::from(round) / f64::from(slices)
         } else {
             begin.elapsed().as_secs_f64() / plan.time.as_secs_f64()
         };
@@ -57,5 +58,9 @@ pub(crate) fn measure(
     Ok(measured)
 }
 
-/// Slices of each sort, where there are slices.
+/// Slices of each sort, where there are slices; more where they would be too long.
 const SLICES: u32 = 10;
+
+/// The longest slice. While raw limits run, nobody drives the links of a node, and they must not
+/// be given up for that.
+const SLICE_MAX: Duration = Duration::from_secs(1);

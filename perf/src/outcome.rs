@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::machine;
 use crate::measure::Measured;
-use crate::sample::Sample;
+use crate::sample::{Sample, Steering};
 use crate::settings::Settings;
 use crate::workload::Workload;
 
@@ -24,6 +24,15 @@ pub(crate) struct Outcome {
     pub p999_ns: Option<u64>,
     pub max_ns: Option<u64>,
     pub raw_p50_ns: Option<u64>,
+    pub raw_p99_ns: Option<u64>,
+    /// Latencies without the load that the others are measured under.
+    pub quiet_p50_ns: Option<u64>,
+    pub quiet_p99_ns: Option<u64>,
+    /// Bytes of payload per second, where that says more than messages.
+    pub bytes_per_s: Option<f64>,
+    pub raw_bytes_per_s: Option<f64>,
+    /// The share of frames that arrived at the shard of their grain, where there are several.
+    pub own_shard: Option<f64>,
     /// What a grain takes beyond its state and its key.
     pub bytes_per_grain: Option<f64>,
     pub allocs_per_msg: f64,
@@ -57,7 +66,19 @@ impl Outcome {
                 .map(|all| all.value_at_quantile(quantile))
         };
         let p50_ns = at(0.5);
-        let raw_p50_ns = raw_latencies.map(|all| all.value_at_quantile(0.5));
+        let raw_at = |quantile| {
+            raw_latencies
+                .as_ref()
+                .map(|all| all.value_at_quantile(quantile))
+        };
+        let raw_p50_ns = raw_at(0.5);
+        let quiet = merged_of(
+            slices
+                .iter()
+                .filter_map(|(_, sample)| sample.quiet.as_ref()),
+        );
+        let quiet_at = |quantile| quiet.as_ref().map(|all| all.value_at_quantile(quantile));
+        let bytes = |rate| Some(rounded(rate * workload.big_payload()? as f64, 0));
         let ratio = match (p50_ns, raw_p50_ns, raw) {
             (Some(p50), Some(raw), _) => Some(p50 as f64 / raw as f64),
             (_, _, Some(raw)) => Some(rate / raw),
@@ -76,6 +97,12 @@ impl Outcome {
             p999_ns: at(0.999),
             max_ns: at(1.0),
             raw_p50_ns,
+            raw_p99_ns: raw_at(0.99),
+            quiet_p50_ns: quiet_at(0.5),
+            quiet_p99_ns: quiet_at(0.99),
+            bytes_per_s: bytes(rate),
+            raw_bytes_per_s: raw.and_then(bytes),
+            own_shard: own_shard(slices.iter().filter_map(|(_, sample)| sample.steering)),
             bytes_per_grain: median(
                 slices
                     .iter()
@@ -95,13 +122,30 @@ impl Outcome {
 
 /// All latencies of these samples together, if they have any.
 pub(crate) fn merged<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Histogram<u64>> {
-    let histograms = samples.filter_map(|sample| sample.latencies.as_ref());
+    merged_of(samples.filter_map(|sample| sample.latencies.as_ref()))
+}
+
+/// All of these together, if there is anything in them.
+pub(crate) fn merged_of<'a>(
+    histograms: impl Iterator<Item = &'a Histogram<u64>>,
+) -> Option<Histogram<u64>> {
     let mut histograms = histograms.filter(|histogram| !histogram.is_empty());
     let mut all = histograms.next()?.clone();
     for histogram in histograms {
         all.add(histogram).expect("all have the same bounds");
     }
     Some(all)
+}
+
+/// The share of frames that needed no hop. A datagram that hopped counts as one frame, whatever
+/// was in it.
+fn own_shard(slices: impl Iterator<Item = Steering>) -> Option<f64> {
+    let sum = slices.reduce(|sum, slice| Steering {
+        frames: sum.frames + slice.frames,
+        hops: sum.hops + slice.hops,
+    })?;
+    let hops = sum.hops.min(sum.frames) as f64;
+    (sum.frames > 0).then(|| rounded(1.0 - hops / sum.frames as f64, 6))
 }
 
 /// The value in the middle, or between the two in the middle.

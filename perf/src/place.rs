@@ -162,6 +162,44 @@ impl Place for PlainThread {
     }
 }
 
+/// Shards that wait in the kernel, so that their CPUs are free for others.
+pub(crate) struct Held {
+    releases: Vec<mpsc::Sender<()>>,
+    jobs: Vec<Awaited<()>>,
+}
+
+impl Held {
+    /// Holds the shards of these drivers. When it returns, all of them wait.
+    pub(crate) fn hold(drivers: &[Driver]) -> anyhow::Result<Self> {
+        let mut held = Self {
+            releases: Vec::new(),
+            jobs: Vec::new(),
+        };
+        for driver in drivers {
+            let (release, released) = mpsc::channel();
+            let (give, begun) = mpsc::sync_channel(1);
+            held.releases.push(release);
+            held.jobs.push(driver.run(move || {
+                // Who does not wait for it any more does not want it.
+                let _ = give.try_send(());
+                // Ends when the other end is dropped.
+                let _ = released.recv();
+            })?);
+            let waits = begun.recv_timeout(PATIENCE);
+            waits.context("a shard cannot be held: the node hangs, or the machine is very busy")?;
+        }
+        Ok(held)
+    }
+
+    /// Lets them go on.
+    pub(crate) fn release(self) -> anyhow::Result<()> {
+        drop(self.releases);
+        self.jobs
+            .into_iter()
+            .try_for_each(|job| job.wait(Duration::ZERO))
+    }
+}
+
 /// A job under way.
 #[must_use = "a job whose end nobody awaits disturbs what comes after"]
 pub(crate) struct Awaited<T> {

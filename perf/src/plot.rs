@@ -13,7 +13,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::measure::Measured;
-use crate::outcome::merged;
+use crate::outcome::{merged, merged_of};
 use crate::sample::Sample;
 use crate::units::{duration, rate};
 use crate::workload::Workload;
@@ -88,6 +88,11 @@ pub(crate) fn draw(file: &Path, workload: Workload, measured: &Measured) -> anyh
         let mut curves = vec![percentiles(workload.name(), OURS, &ours)];
         let raw = merged(slices.iter().map(|(raw, _)| raw));
         curves.extend(raw.map(|raw| percentiles("raw limit", RAW, &raw)));
+        let quiet = slices
+            .iter()
+            .filter_map(|(_, sample)| sample.quiet.as_ref());
+        let quiet = merged_of(quiet).map(|quiet| percentiles("small calls alone", RAW, &quiet));
+        curves.extend(quiet);
         draw_latencies(&area, workload, &curves)?;
     } else {
         let ours = rates(workload.name(), OURS, slices, |(_, sample)| sample);

@@ -1,7 +1,7 @@
 //! Figures for people: one table, aligned, in units that are easy to compare.
 
 use crate::outcome::Outcome;
-use crate::units::{duration, rate};
+use crate::units::{bytes_rate, duration, rate};
 
 /// The table of these figures, empty if there are none.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
@@ -13,7 +13,7 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     format!("{}\n{}", aligned(&rows), footer(outcomes, first))
 }
 
-const HEADS: [&str; 11] = [
+const HEADS: [&str; 12] = [
     "workload",
     "rate",
     "raw",
@@ -23,6 +23,7 @@ const HEADS: [&str; 11] = [
     "p99.9",
     "max",
     "raw p50",
+    "raw p99",
     "bytes/grain",
     "allocs/msg",
 ];
@@ -39,6 +40,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
         time(outcome.p999_ns),
         time(outcome.max_ns),
         time(outcome.raw_p50_ns),
+        time(outcome.raw_p99_ns),
         or_dash(outcome.bytes_per_grain, |bytes| format!("{bytes:.0} B")),
         format!("{:.3}", outcome.allocs_per_msg),
     ]
@@ -46,7 +48,8 @@ fn row(outcome: &Outcome) -> Vec<String> {
 
 fn footer(outcomes: &[Outcome], first: &Outcome) -> String {
     let settings = &first.with.settings;
-    let mut text = format!(
+    let mut text: String = outcomes.iter().filter_map(note).collect();
+    text += &format!(
         "{} B a message, idle {}, CPUs {} and {}",
         settings.payload,
         format!("{:?}", settings.idle).to_lowercase(),
@@ -74,6 +77,26 @@ fn footer(outcomes: &[Outcome], first: &Outcome) -> String {
     }
     text.push('\n');
     text
+}
+
+/// A line about what has no column.
+fn note(outcome: &Outcome) -> Option<String> {
+    let mut parts = Vec::new();
+    if let (Some(ours), Some(raw)) = (outcome.bytes_per_s, outcome.raw_bytes_per_s) {
+        parts.push(format!("{}, raw {}", bytes_rate(ours), bytes_rate(raw)));
+    }
+    if let (Some(p50), Some(p99)) = (outcome.quiet_p50_ns, outcome.quiet_p99_ns) {
+        let (p50, p99) = (duration(p50 as f64), duration(p99 as f64));
+        parts.push(format!("small calls alone p50 {p50}, p99 {p99}"));
+    }
+    if let Some(share) = outcome.own_shard {
+        let share = 100.0 * share;
+        parts.push(format!(
+            "{share:.2} % of frames arrived at the shard of their grain"
+        ));
+    }
+    let name = outcome.workload.name();
+    (!parts.is_empty()).then(|| format!("{name}: {}\n", parts.join("; ")))
 }
 
 /// A quotient, with three digits where it is near 1.

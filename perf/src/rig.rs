@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures_lite::future::yield_now;
-use teff::{IdleStrategy, Node, Reference, ShardId, TellError};
+use teff::{Builder, Counters, IdleStrategy, Node, NodeId, Reference, ShardId, TellError};
 
+use crate::bulk::{BulkRef, Sink};
 use crate::grains::{Payload as _, Target};
 use crate::place::{Board, Driver};
 
@@ -32,14 +33,20 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts a node that hosts grains of `R`.
     pub(crate) fn start<R: Target>(setup: &Setup) -> anyhow::Result<Self> {
+        Self::start_as::<R>(Node::single(), setup)
+    }
+
+    /// Starts this node, and hosts grains of `R` on it, and those that take big payloads.
+    pub(crate) fn start_as<R: Target>(builder: Builder, setup: &Setup) -> anyhow::Result<Self> {
         let board = Arc::new(Board::default());
-        let node = Node::single()
+        let node = builder
             .shards(setup.cpus.len())
             .cpus(setup.cpus.iter().copied())
             .idle(setup.idle)
             .activations_max(setup.grains + STAGES_MAX)
             .call_timeout(PATIENCE)
             .kind(R::hosted())
+            .kind(BulkRef::kind::<Sink>())
             .kind(board.kind())
             .start()
             .context("the node cannot be started")?;
@@ -52,12 +59,15 @@ impl Rig {
 
     /// References to so many grains that live on this shard, in the order of their keys.
     pub(crate) fn grains_on<R: Reference>(&self, shard: u16, count: usize) -> Vec<R> {
+        self.grains_of(self.node.id(), shard, count)
+    }
+
+    /// The same for a shard of any node.
+    pub(crate) fn grains_of<R: Reference>(&self, node: NodeId, shard: u16, count: usize) -> Vec<R> {
         let mut grains = Vec::with_capacity(count);
         let named = (0_u64..).map(|number| self.node.grain(number.to_string()));
-        let here = |grain: &R| {
-            let owner = self.node.owner_of(grain);
-            owner.is_some_and(|(_, owner)| owner == ShardId(shard))
-        };
+        let owner = Some((node, ShardId(shard)));
+        let here = |grain: &R| self.node.owner_of(grain) == owner;
         grains.extend(named.filter(here).take(count));
         grains
     }
@@ -123,11 +133,25 @@ impl Rig {
         self.expected += messages;
     }
 
+    /// How many messages have been accepted.
+    pub(crate) fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// What the node has counted.
+    pub(crate) fn counters(&self) -> Counters {
+        self.node.counters()
+    }
+
+    /// Ends the node.
+    pub(crate) fn stop(&self) -> anyhow::Result<()> {
+        let stopped = self.node.shutdown();
+        stopped.context("the node does not come to rest")
+    }
+
     /// Ends the node, and checks that every message was handled, once.
     pub(crate) fn finish<R: Target>(self) -> anyhow::Result<()> {
-        self.node
-            .shutdown()
-            .context("the node does not come to rest")?;
+        self.stop()?;
         let counters = self.node.counters();
         let ours = counters.kinds.get(R::NAME).cloned().unwrap_or_default();
         let (sent, handled, dropped) = (ours.sent, ours.handled, ours.dropped_total());

@@ -16,8 +16,21 @@ pub(crate) struct Sample {
     pub latencies: Option<Histogram<u64>>,
     /// Allocations meanwhile.
     pub allocations: u64,
+    /// Latencies without the load that `latencies` are measured under, where both were.
+    pub quiet: Option<Histogram<u64>>,
+    /// Where frames arrived, if they could arrive at a wrong shard.
+    pub steering: Option<Steering>,
     /// Bytes that a grain takes beyond its state and its key, where that was measured.
     pub bytes_per_grain: Option<f64>,
+}
+
+/// Where frames from another node arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Steering {
+    /// Frames that arrived.
+    pub frames: u64,
+    /// Frames, or datagrams of frames, that went on to another shard.
+    pub hops: u64,
 }
 
 impl Sample {
@@ -56,6 +69,8 @@ impl Meter {
             messages,
             time,
             latencies: None,
+            quiet: None,
+            steering: None,
             allocations: allocation::count() - self.allocations,
             bytes_per_grain: None,
         }

@@ -1,11 +1,11 @@
 //! What a workload runs with, after defaults.
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use teff::IdleStrategy;
 
 /// What one workload runs with.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// Measured time, raw and measured slices together.
     pub seconds: f64,
@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub window: Option<usize>,
     /// Messages per second of an open loop.
     pub rate: Option<f64>,
+    /// Shards of each of two nodes, where there are two.
+    pub shards: Option<u16>,
     /// What idle shards do.
     pub idle: Idle,
     /// The CPUs that take part.
@@ -24,7 +26,7 @@ pub(crate) struct Settings {
 }
 
 /// What shards do while they have nothing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Idle {
     /// Poll for ever

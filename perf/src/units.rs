@@ -5,6 +5,11 @@ pub(crate) fn rate(per_second: f64) -> String {
     scaled(per_second, &["/s", "k/s", "M/s", "G/s"])
 }
 
+/// Bytes per second.
+pub(crate) fn bytes_rate(per_second: f64) -> String {
+    scaled(per_second, &["B/s", "kB/s", "MB/s", "GB/s"])
+}
+
 /// A time.
 pub(crate) fn duration(ns: f64) -> String {
     scaled(ns, &["ns", "us", "ms", "s"])

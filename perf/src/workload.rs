@@ -7,6 +7,8 @@ mod crowd;
 mod ingest;
 mod mixed;
 mod tell;
+mod wire;
+mod wire_big;
 
 use serde::Serialize;
 
@@ -16,6 +18,9 @@ use self::call_many::CallMany;
 use self::ingest::Ingest;
 use self::mixed::Mixed;
 use self::tell::Tell;
+use self::wire::Wire;
+use self::wire_big::WireBig;
+use crate::bulk::BIG;
 use crate::grains::{Target, WithTarget, with_payload_of};
 use crate::scenario::Scenario;
 use crate::settings::Settings;
@@ -32,11 +37,16 @@ pub(crate) enum Workload {
     Ingest,
     Activate,
     Mixed,
+    WireTell,
+    WireCall,
+    WireCallMany,
+    WireBig,
+    WireMixed,
 }
 
 impl Workload {
     /// All, in the order in which they are run.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::LocalTell,
         Self::LocalCall,
         Self::LaneTell,
@@ -45,6 +55,11 @@ impl Workload {
         Self::Ingest,
         Self::Activate,
         Self::Mixed,
+        Self::WireTell,
+        Self::WireCall,
+        Self::WireCallMany,
+        Self::WireBig,
+        Self::WireMixed,
     ];
 
     /// Its name.
@@ -58,6 +73,11 @@ impl Workload {
             Self::Ingest => "ingest",
             Self::Activate => "activate",
             Self::Mixed => "mixed",
+            Self::WireTell => "wire-tell",
+            Self::WireCall => "wire-call",
+            Self::WireCallMany => "wire-call-many",
+            Self::WireBig => "wire-big",
+            Self::WireMixed => "wire-mixed",
         }
     }
 
@@ -76,6 +96,17 @@ impl Workload {
             Self::Mixed => {
                 "tells and calls, near and far, at a rate; latency from when a call was due"
             }
+            Self::WireTell => "one grain tells grains in another process",
+            Self::WireCall => "one grain calls grains in another process, one call at a time",
+            Self::WireCallMany => {
+                "many grains call grains in another process, each one call at a time"
+            }
+            Self::WireBig => {
+                "payloads of 1 MiB to another process; latency of small calls beside them"
+            }
+            Self::WireMixed => {
+                "tells and calls to another process, at a rate; latency from when a call was due"
+            }
         }
     }
 
@@ -89,6 +120,12 @@ impl Workload {
             Self::LocalCall | Self::Mixed => "ping-pong between two CPUs over two rings",
             Self::LaneCall => "ping-pong over two rings; with --idle park, over two eventfds",
             Self::Activate => "inserting the same states into a hash map",
+            Self::WireTell => "frames through one QUIC stream between two busy loops",
+            Self::WireCall | Self::WireMixed => {
+                "ping-pong of frames over one QUIC stream between two busy loops"
+            }
+            Self::WireCallMany => "as many frames under way over one QUIC stream, and back",
+            Self::WireBig => "as many bytes through one QUIC stream between two busy loops",
         }
     }
 
@@ -108,16 +145,44 @@ impl Workload {
     /// The window, unless told otherwise, where there is one.
     pub(crate) fn default_window(self) -> Option<usize> {
         match self {
-            Self::LocalTell | Self::LaneTell | Self::Activate => Some(tell::WINDOW),
-            Self::LaneCallMany => Some(call_many::WINDOW),
-            Self::Mixed => Some(mixed::WINDOW),
-            Self::LocalCall | Self::LaneCall | Self::Ingest => None,
+            Self::LocalTell | Self::LaneTell | Self::WireTell | Self::Activate => {
+                Some(tell::WINDOW)
+            }
+            Self::LaneCallMany | Self::WireCallMany => Some(call_many::WINDOW),
+            Self::Mixed | Self::WireMixed => Some(mixed::WINDOW),
+            Self::LocalCall | Self::LaneCall | Self::Ingest | Self::WireCall | Self::WireBig => {
+                None
+            }
+        }
+    }
+
+    /// Bytes of what its rate counts, where that is not the payload that the user chose.
+    pub(crate) fn big_payload(self) -> Option<usize> {
+        (self == Self::WireBig).then_some(BIG)
+    }
+
+    /// Whether it takes two processes.
+    pub(crate) fn is_between_processes(self) -> bool {
+        match self {
+            Self::WireTell
+            | Self::WireCall
+            | Self::WireCallMany
+            | Self::WireBig
+            | Self::WireMixed => true,
+            Self::LocalTell
+            | Self::LocalCall
+            | Self::LaneTell
+            | Self::LaneCall
+            | Self::LaneCallMany
+            | Self::Ingest
+            | Self::Activate
+            | Self::Mixed => false,
         }
     }
 
     /// Whether messages are sent at a rate.
     pub(crate) fn has_rate(self) -> bool {
-        self == Self::Mixed
+        matches!(self, Self::Mixed | Self::WireMixed)
     }
 
     /// Sets it up.
@@ -149,6 +214,11 @@ impl WithTarget for Open<'_> {
             Workload::Ingest => Box::new(Ingest::<R>::start(settings)?),
             Workload::Activate => Box::new(Activate::<R>::new(settings)),
             Workload::Mixed => Box::new(Mixed::<R>::start(settings)?),
+            Workload::WireTell => Box::new(Wire::<R>::tell(settings)?),
+            Workload::WireCall => Box::new(Wire::<R>::call(settings)?),
+            Workload::WireCallMany => Box::new(Wire::<R>::call_many(settings)?),
+            Workload::WireBig => Box::new(WireBig::<R>::start(settings)?),
+            Workload::WireMixed => Box::new(Wire::<R>::mixed(settings)?),
         })
     }
 }

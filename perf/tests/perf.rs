@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const WORKLOADS: [&str; 8] = [
+const WORKLOADS: [&str; 13] = [
     "local-tell",
     "local-call",
     "lane-tell",
@@ -18,9 +19,14 @@ const WORKLOADS: [&str; 8] = [
     "ingest",
     "activate",
     "mixed",
+    "wire-tell",
+    "wire-call",
+    "wire-call-many",
+    "wire-big",
+    "wire-mixed",
 ];
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 19] = [
     "workload",
     "rate",
     "raw",
@@ -30,6 +36,12 @@ const KEYS: [&str; 13] = [
     "p999_ns",
     "max_ns",
     "raw_p50_ns",
+    "raw_p99_ns",
+    "quiet_p50_ns",
+    "quiet_p99_ns",
+    "bytes_per_s",
+    "raw_bytes_per_s",
+    "own_shard",
     "bytes_per_grain",
     "allocs_per_msg",
     "line_ns",
@@ -105,7 +117,7 @@ fn assert_about(value: f64, expected: f64) {
 
 #[test]
 fn tells_are_compared_by_rate() {
-    for workload in ["local-tell", "lane-tell", "ingest"] {
+    for workload in ["local-tell", "lane-tell", "ingest", "wire-tell"] {
         let line = figures(workload, "--grains 100");
         assert_throughput(&line);
         assert_absent(
@@ -122,7 +134,7 @@ fn tells_are_compared_by_rate() {
 
 #[test]
 fn calls_are_compared_by_latency() {
-    for workload in ["local-call", "lane-call"] {
+    for workload in ["local-call", "lane-call", "wire-call"] {
         let line = figures(workload, "--grains 100");
         assert_latencies(&line);
         let ratio = number(&line, "p50_ns") / number(&line, "raw_p50_ns");
@@ -145,11 +157,13 @@ fn a_sleeping_shard_is_compared_with_a_sleeping_thread() {
 
 #[test]
 fn many_calls_have_a_rate_and_latencies() {
-    let line = figures("lane-call-many", "--grains 100 --window 32");
-    assert_throughput(&line);
-    assert_latencies(&line);
-    assert_absent(&line, &["raw_p50_ns"]);
-    assert_eq!(line["with"]["window"], 32);
+    for workload in ["lane-call-many", "wire-call-many"] {
+        let line = figures(workload, "--grains 100 --window 32");
+        assert_throughput(&line);
+        assert_latencies(&line);
+        assert_absent(&line, &["raw_p50_ns"]);
+        assert_eq!(line["with"]["window"], 32);
+    }
 }
 
 #[test]
@@ -163,17 +177,119 @@ fn activation_is_compared_with_a_map_and_says_what_a_grain_takes() {
 
 #[test]
 fn an_open_loop_keeps_its_rate_and_has_no_raw_one() {
-    let line = figures("mixed", "--grains 100 --rate 2000");
-    assert_latencies(&line);
-    assert_absent(&line, &["raw", "bytes_per_grain"]);
-    // It never sends early; on a busy machine it may end late.
-    let rate = number(&line, "rate");
-    assert!(
-        (2000.0 / LATE..=2000.0 * MANY_DUE).contains(&rate),
-        "{line}"
-    );
-    assert_eq!(line["with"]["rate"], 2000.0);
+    for workload in ["mixed", "wire-mixed"] {
+        let line = figures(workload, "--grains 100 --rate 2000");
+        assert_latencies(&line);
+        assert_absent(&line, &["raw", "bytes_per_grain"]);
+        // It never sends early; on a busy machine it may end late.
+        let rate = number(&line, "rate");
+        assert!(
+            (2000.0 / LATE..=2000.0 * MANY_DUE).contains(&rate),
+            "{line}"
+        );
+        assert_eq!(line["with"]["rate"], 2000.0);
+    }
 }
+
+#[test]
+fn big_payloads_are_told_in_bytes_and_small_calls_with_and_without_them() {
+    let line = figures("wire-big", "--grains 100");
+    assert_throughput(&line);
+    assert_latencies(&line);
+    for (bytes, rate) in [("bytes_per_s", "rate"), ("raw_bytes_per_s", "raw")] {
+        let mib = number(&line, bytes) / f64::from(1 << 20);
+        // The rate of so few was rounded.
+        assert!((mib - number(&line, rate)).abs() <= 1.0, "{line}");
+    }
+    let (p50, p99) = (number(&line, "quiet_p50_ns"), number(&line, "quiet_p99_ns"));
+    assert!(0.0 < p50 && p50 <= p99, "{line}");
+}
+
+#[test]
+fn several_shards_say_how_many_frames_found_their_own() {
+    for workload in ["wire-tell", "wire-call-many"] {
+        let line = figures(workload, "--grains 100 --shards 2 --window 32");
+        let share = number(&line, "own_shard");
+        // Whoever sends knows the shard, and the kernel steers: hops are rare.
+        assert!((0.9..=1.0).contains(&share), "{line}");
+        assert_eq!(line["with"]["shards"], 2);
+    }
+    let line = figures("wire-tell", "--grains 100");
+    assert_absent(&line, &["own_shard", "quiet_p50_ns", "bytes_per_s"]);
+}
+
+/// The first process that this one has started, once there is one.
+fn child_of(parent: u32) -> u32 {
+    let file = format!("/proc/{parent}/task/{parent}/children");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let children = fs::read_to_string(&file).unwrap();
+        if let Some(child) = children.split_whitespace().next() {
+            return child.parse().unwrap();
+        }
+        assert!(Instant::now() < deadline, "no far side was started");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process runs. One that nobody has waited for does not.
+fn runs(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| {
+        let (_, rest) = stat.rsplit_once(") ").unwrap();
+        !rest.starts_with(['Z', 'X'])
+    })
+}
+
+#[test]
+fn the_far_side_dies_with_a_near_side_that_is_killed() {
+    let mut near = Command::new(env!("CARGO_BIN_EXE_perf"))
+        .args(["wire-tell", "--seconds", "600", "--grains", "10"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let far = child_of(near.id());
+    assert!(runs(far));
+    near.kill().unwrap();
+    near.wait().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while runs(far) {
+        assert!(Instant::now() < deadline, "the far side lives on");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_far_side_that_dies_fails_the_run_and_says_so() {
+    let near = Command::new(env!("CARGO_BIN_EXE_perf"))
+        .args(["wire-call", "--seconds", "600", "--grains", "10"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let far = child_of(near.id()).to_string();
+    let killed = Command::new("kill").args(["-9", &far]).status().unwrap();
+    assert!(killed.success());
+    let output = near.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.starts_with("error: wire-call failed"), "{said}");
+}
+
+#[test]
+fn a_far_side_that_nobody_orders_about_ends() {
+    let output = Command::new(env!("CARGO_BIN_EXE_perf"))
+        .arg("far-side")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty(), "{output:?}");
+}
+
+/// Longer than a process takes to start or to end on the busiest of machines.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A slice may take three times as long as it should, and hold a tenth less than its share.
 const LATE: f64 = 3.3;
@@ -280,6 +396,7 @@ fn mistakes_are_answered_with_a_cure() {
         WORKLOADS.iter().all(|workload| names.contains(workload)),
         "{names}"
     );
+    assert!(!names.contains("far-side"), "{names}");
     let folder = refused("lane-tell --plot /nowhere/at/all.svg");
     assert!(folder.contains("its folder must exist"), "{folder}");
     let zero = refused("lane-tell --seconds 0");

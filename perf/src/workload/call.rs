@@ -66,7 +66,12 @@ impl<R: Target> Scenario for Call<R> {
     }
 }
 
-async fn calls<R: Target>(targets: Arc<[R]>, first: u64, time: Duration) -> anyhow::Result<Sample> {
+/// Calls one grain after the other for this long.
+pub(super) async fn calls<R: Target>(
+    targets: Arc<[R]>,
+    first: u64,
+    time: Duration,
+) -> anyhow::Result<Sample> {
     let mut at = (first % targets.len() as u64) as usize;
     let mut number = first;
     let mut latencies = histogram();

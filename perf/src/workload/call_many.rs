@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use teff::Ctx;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Job};
 use crate::grains::{Payload as _, Target};
 use crate::pair::Pair;
 use crate::place::Driver;
@@ -44,12 +45,7 @@ impl<R: Target> Scenario for CallMany<R> {
 
     fn measured(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let targets = Arc::clone(&self.pair.targets);
-        // Where each begins: far from the others.
-        let apart = (targets.len() / self.drivers.len()).max(1);
-        let job = move |_, index: usize, crowd| {
-            let at = index * apart % targets.len();
-            calls(Arc::clone(&targets), at, crowd, time)
-        };
+        let job = job(targets, self.drivers.len(), time);
         let (sample, sum) = Crowd::run(&self.drivers, time, job)?;
         self.pair.handled(sample.messages, sum);
         Ok(sample)
@@ -61,6 +57,20 @@ impl<R: Target> Scenario for CallMany<R> {
 
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         self.pair.finish()
+    }
+}
+
+/// What each of so many drivers does in a slice.
+pub(super) fn job<R: Target>(
+    targets: Arc<[R]>,
+    drivers: usize,
+    time: Duration,
+) -> impl Fn(Ctx, usize, Arc<Crowd>) -> Job + Clone + Send + 'static {
+    // Where each begins: far from the others.
+    let apart = (targets.len() / drivers).max(1);
+    move |_, index, crowd| {
+        let at = index * apart % targets.len();
+        Box::pin(calls(Arc::clone(&targets), at, crowd, time))
     }
 }
 

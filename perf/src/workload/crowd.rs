@@ -1,6 +1,7 @@
 //! Many drivers on one shard that work as one: they begin together, keep one book, and what they
 //! did is read when the last has left.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,8 +14,11 @@ use teff::Ctx;
 use crate::place::Driver;
 use crate::sample::{Meter, Sample, histogram, record};
 
-/// What the drivers of one slice share. They are all in one thread, so its lock is always free; it
-/// is there because jobs are handed over by another.
+/// What one driver does in a slice.
+pub(super) type Job = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+
+/// What the drivers of one slice share. They are all in one thread, or in two, so
+/// its lock is nearly always free.
 pub(super) struct Crowd {
     size: usize,
     gathered: AtomicUsize,

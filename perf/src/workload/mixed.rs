@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use teff::Ctx;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Job};
 use crate::grains::{Payload as _, Target};
 use crate::pair::Pair;
 use crate::place::Driver;
@@ -52,20 +52,8 @@ impl<R: Target> Scenario for Mixed<R> {
     fn measured(&mut self, time: Duration) -> anyhow::Result<Sample> {
         self.slices += 1;
         let size = self.drivers.len();
-        let interval = size as f64 / self.rate;
-        let seed = self.slices * size as u64;
         let targets = Arc::clone(&self.pair.targets);
-        let job = move |ctx, index: usize, crowd| {
-            let sender = Sender {
-                targets: Arc::clone(&targets),
-                random: fastrand::Rng::with_seed(seed + index as u64),
-                // Even, all drivers together.
-                offset: interval * index as f64 / size as f64,
-                interval,
-                time,
-            };
-            sender.run(ctx, crowd)
-        };
+        let job = job(targets, (size, self.rate), self.slices, time);
         let (sample, sum) = Crowd::run(&self.drivers, time, job)?;
         self.pair.handled(sample.messages, sum);
         self.pair.rig.expect(FENCES * size as u64);
@@ -78,6 +66,28 @@ impl<R: Target> Scenario for Mixed<R> {
 
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         self.pair.finish()
+    }
+}
+
+/// What each of so many drivers does in a slice, so that together they keep this rate.
+pub(super) fn job<R: Target>(
+    targets: Arc<[R]>,
+    (size, rate): (usize, f64),
+    slice: u64,
+    time: Duration,
+) -> impl Fn(Ctx, usize, Arc<Crowd>) -> Job + Clone + Send + 'static {
+    let interval = size as f64 / rate;
+    let seed = slice * size as u64;
+    move |ctx, index, crowd| {
+        let sender = Sender {
+            targets: Arc::clone(&targets),
+            random: fastrand::Rng::with_seed(seed + index as u64),
+            // Even, all drivers together.
+            offset: interval * index as f64 / size as f64,
+            interval,
+            time,
+        };
+        Box::pin(sender.run(ctx, crowd))
     }
 }
 
@@ -154,4 +164,4 @@ const CALL_ONE_IN: u32 = 5;
 const HOPELESS: u32 = 3;
 
 /// Calls at the end of a slice, of each driver.
-const FENCES: u64 = 2;
+pub(super) const FENCES: u64 = 2;

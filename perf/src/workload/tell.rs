@@ -81,14 +81,14 @@ impl<R: Target> Scenario for Tell<R> {
 }
 
 /// A slice of tells.
-struct Tells<R> {
-    targets: Arc<[R]>,
-    number: u64,
-    window: usize,
+pub(super) struct Tells<R> {
+    pub targets: Arc<[R]>,
+    pub number: u64,
+    pub window: usize,
 }
 
 impl<R: Target> Tells<R> {
-    async fn run(self, time: Duration) -> anyhow::Result<Sample> {
+    pub(super) async fn run(self, time: Duration) -> anyhow::Result<Sample> {
         let Self {
             targets,
             number: first,
@@ -131,4 +131,4 @@ pub(super) const WINDOW: usize = 512;
 const LOOK: usize = 256;
 
 /// Calls at the end of a slice.
-const FENCES: u64 = 1;
+pub(super) const FENCES: u64 = 1;
