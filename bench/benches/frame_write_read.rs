@@ -3,7 +3,8 @@
 //! A batch of tells to one grain, which is known on the link, is written and handed out, as a link
 //! does between two flushes. The same bytes are read, in chunks as packets bring them and all in
 //! one; of the latter also the push alone (look for frames, check them, copy them), the rest being
-//! what it takes to make frames of them. And they are copied with one `memcpy`, the least that moving them can cost.
+//! what it takes to make frames of them. And they are copied with one `memcpy`, the least that
+//! moving them can cost.
 //!
 //! Bytes count headers and padding: all that goes over the wire. Buffers are allocated and
 //! freed where writer and reader do so, and that is part of what they cost; the copy has its memory
