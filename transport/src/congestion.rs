@@ -4,14 +4,21 @@ use std::{str::FromStr, sync::Arc};
 
 use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 
+use self::short_queues::ShortQueues;
+
+mod short_queues;
+
 /// What decides how much a link has under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Congestion {
     /// Grows until packets are lost, then backs off, RFC 9438. What TCP does, and fair to it. The
     /// default.
-    #[default]
     Cubic,
+    /// Takes a growing round trip for congestion, so that small messages do not wait behind large
+    /// ones in full queues. Gives way to everything that fills queues.
+    #[default]
+    ShortQueues,
     /// Measures bandwidth and round trip, and does not take lost packets for congestion: for paths
     /// that lose some anyway. Experimental in quinn-proto.
     Bbr,
@@ -22,6 +29,9 @@ impl Congestion {
     pub(crate) fn factory(self, max_datagram: u16) -> Arc<dyn ControllerFactory + Send + Sync> {
         match self {
             Self::Cubic => Arc::new(cubic(max_datagram)),
+            Self::ShortQueues => Arc::new(ShortQueues {
+                initial_window: initial_window(max_datagram),
+            }),
             Self::Bbr => Arc::new(BbrConfig::default()),
         }
     }
@@ -33,8 +43,12 @@ impl Congestion {
 /// for as long as it is not answered, and QUIC sends nothing when not even one more fits.
 fn cubic(max_datagram: u16) -> CubicConfig {
     let mut config = CubicConfig::default();
-    config.initial_window(INITIAL_WINDOW.max(16 * u64::from(max_datagram)));
+    config.initial_window(initial_window(max_datagram));
     config
+}
+
+fn initial_window(max_datagram: u16) -> u64 {
+    INITIAL_WINDOW.max(16 * u64::from(max_datagram))
 }
 
 /// Bytes under way before anything was acknowledged. Half of what Linux grants a socket to receive
@@ -43,7 +57,7 @@ const INITIAL_WINDOW: u64 = 100 * 1024;
 
 /// A congestion controller has no such name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no congestion controller called {0:?}, take cubic or bbr")]
+#[error("there is no congestion controller called {0:?}, take cubic, short-queues or bbr")]
 pub struct UnknownCongestion(String);
 
 impl FromStr for Congestion {
@@ -52,6 +66,7 @@ impl FromStr for Congestion {
     fn from_str(name: &str) -> Result<Self, UnknownCongestion> {
         match name {
             "cubic" => Ok(Self::Cubic),
+            "short-queues" => Ok(Self::ShortQueues),
             "bbr" => Ok(Self::Bbr),
             _ => Err(UnknownCongestion(name.to_owned())),
         }
