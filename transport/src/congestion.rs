@@ -14,10 +14,12 @@ mod short_queues;
 pub enum Congestion {
     /// Grows until packets are lost, then backs off, RFC 9438. What TCP does, and fair to it. The
     /// default.
+    #[default]
     Cubic,
     /// Takes a growing round trip for congestion, so that small messages do not wait behind large
-    /// ones in full queues. Gives way to everything that fills queues.
-    #[default]
+    /// ones in full queues: between two processes, calls beside payloads of 1 MiB took half as long
+    /// as with CUBIC (p50), and the slowest of a hundred a tenth. Gives way to everything that fills
+    /// queues, and takes a machine whose CPUs are oversubscribed for a congested one.
     ShortQueues,
     /// Measures bandwidth and round trip, and does not take lost packets for congestion: for paths
     /// that lose some anyway. Experimental in quinn-proto.

@@ -25,8 +25,8 @@ fn take(world: &mut World, node: usize, next: &mut u32) {
 }
 
 fn send(world: &mut World, node: usize, link: LinkId, number: u32) {
-    // From small ones to some that take several packets, or go on a stream of their own.
-    let mut payload = vec![number as u8; 4 + (number as usize * 7919) % 90_000];
+    // From small ones to some that take several packets.
+    let mut payload = vec![number as u8; 4 + (number as usize * 7919) % 40_000];
     payload[..4].copy_from_slice(&number.to_le_bytes());
     world.tell((node, 0), link, &payload);
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use quinn_proto::{Connection, StreamId, VarInt};
 use rkyv::util::AlignedVec;
-use teff_wire::{Block, Frame, KindId, Preamble, PreambleError};
+use teff_wire::{Block, Frame, KindId, Preamble, PreambleError, take_buffer};
 
 /// The frames that wait, and the streams that bring payloads.
 #[derive(Default)]
@@ -276,10 +276,7 @@ fn fill(
                 }
                 filled = Filled::Some;
                 *turn -= chunk.bytes.len();
-                let room = (bytes.capacity() * 2).clamp(chunk.bytes.len(), wanted);
-                if bytes.len() + chunk.bytes.len() > bytes.capacity() {
-                    bytes.reserve_exact(room.max(bytes.len() + chunk.bytes.len()) - bytes.len());
-                }
+                grow(bytes, bytes.len() + chunk.bytes.len(), wanted);
                 bytes.extend_from_slice(&chunk.bytes);
             }
             Ok(None) if bytes.len() < wanted => {
@@ -293,10 +290,29 @@ fn fill(
     filled
 }
 
+/// Makes room for `needed` of `wanted` bytes: at once for all of them if they are not many, else
+/// at least doubles. A peer that declares much and sends little costs address space, and no more.
+fn grow(bytes: &mut AlignedVec<16>, needed: usize, wanted: usize) {
+    if needed <= bytes.capacity() {
+        return;
+    }
+    let target = if wanted <= AT_ONCE {
+        wanted
+    } else {
+        (bytes.capacity() * 2).max(AT_ONCE).clamp(needed, wanted)
+    };
+    let mut grown = take_buffer(target);
+    grown.extend_from_slice(bytes);
+    *bytes = grown;
+}
+
 fn grain_of(frame: &Frame) -> Option<(KindId, u64)> {
     let grain = frame.grain.as_ref()?;
     Some((frame.header.kind, grain.hash))
 }
+
+/// Payloads up to this size get their room with the first bytes that come.
+const AT_ONCE: usize = 2 * 1024 * 1024;
 
 /// Bytes of whole payloads that may wait behind large ones before the link is no longer read.
 const PARKED_MAX: usize = 16 * 1024 * 1024;

@@ -2,7 +2,8 @@
 //! never wait behind them.
 //!
 //! Some are sent at a time, side by side; the others wait. A payload stays here until the peer has
-//! acknowledged its frame: when the connection breaks, it is sent again from its start.
+//! acknowledged its frame: when the connection breaks, it is sent again from its start. So one that
+//! takes longer than connections live does not arrive until they live longer.
 
 use std::collections::VecDeque;
 

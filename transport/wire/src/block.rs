@@ -9,6 +9,8 @@ use std::{fmt, ops::Deref, ops::Range};
 use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
+use crate::pool;
+
 /// Immutable bytes that start at a multiple of [`Block::ALIGNMENT`] in memory.
 ///
 /// Cloning counts a reference and copies nothing. Blocks are equal when their bytes are.
@@ -87,7 +89,7 @@ impl From<AlignedVec<16>> for Block {
         if bytes.is_empty() {
             return Self::new();
         }
-        let bytes = Bytes::from_owner(bytes);
+        let bytes = pool::share(bytes);
         assert!(
             is_aligned(&bytes),
             "an AlignedVec<16> starts at a multiple of 16"

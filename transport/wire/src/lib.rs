@@ -180,6 +180,7 @@ mod status;
 mod close;
 mod version;
 
+mod pool;
 mod block;
 mod header;
 mod preamble;
@@ -206,6 +207,7 @@ pub use kinds::{KindOffer, KindsError, decode_kinds, encode_kinds};
 pub use layout::FrameError;
 pub use names::{Grain, HashGrain};
 pub use numbers::{DEFAULT_NAMES, MAX_NAMES};
+pub use pool::take as take_buffer;
 pub use preamble::{Preamble, PreambleError};
 pub use reader::{Frame, Reader};
 pub use resend::after_frames;

@@ -19,6 +19,7 @@ use crate::{
     layout::{Bounds, FrameError, Layout},
     names::{Grain, HashGrain, Names},
     numbers::MAX_NAMES,
+    pool,
 };
 
 /// A whole frame.
@@ -263,7 +264,7 @@ impl Reader {
 
         let rest = &chunk[end..];
         if !rest.is_empty() {
-            self.block = AlignedVec::with_capacity(rest.len() + expected);
+            self.block = pool::take(rest.len() + expected);
             self.block.extend_from_slice(rest);
         }
         Ok(())
@@ -298,10 +299,13 @@ impl Reader {
 
     /// Copies the noted frames that are not in the block, and makes it ready to be shared.
     fn seal(&mut self, frames: &[u8]) {
+        if self.block.capacity() == 0 && !frames.is_empty() {
+            self.block = pool::take(frames.len());
+        }
         self.block.reserve_exact(frames.len());
         self.block.extend_from_slice(frames);
         if self.queue.unsealed > 0 {
-            let bytes = Bytes::from_owner(mem::take(&mut self.block));
+            let bytes = pool::share(mem::take(&mut self.block));
             let frames = mem::take(&mut self.queue.unsealed);
             self.queue.sealed.push_back(Sealed { bytes, frames });
         }

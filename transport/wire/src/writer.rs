@@ -14,6 +14,7 @@ use crate::{
     header::{DETACHED, FrameType, Header, append_name, padded},
     id::Key,
     numbers::{Numbers, Wanted},
+    pool,
 };
 
 /// Collects the frames of one direction of a link, and knows which grains have a number there.
@@ -169,10 +170,10 @@ impl Writer {
         let head = at.checked_sub(header.frame.header_len());
         let head = head.expect("the payload stands behind its header");
         self.buffer[head + 4] |= DETACHED;
-        let mut rest = AlignedVec::with_capacity(at.next_power_of_two());
+        let mut rest = pool::take(at);
         rest.extend_from_slice(&self.buffer[..at]);
         self.end = at;
-        let whole = Bytes::from_owner(mem::replace(&mut self.buffer, rest));
+        let whole = pool::share(mem::replace(&mut self.buffer, rest));
         whole.slice(at..at + len)
     }
 
@@ -186,7 +187,7 @@ impl Writer {
         // allocated until the peer has acknowledged it, with all of its unused capacity.
         self.expected = self.end.max(self.expected / 4 * 3).min(MAX_EXPECTED);
         self.end = 0;
-        Bytes::from_owner(mem::take(&mut self.buffer))
+        pool::share(mem::take(&mut self.buffer))
     }
 
     /// How many bytes of whole frames wait for [`take`](Self::take).
@@ -204,8 +205,7 @@ impl Writer {
         self.roll_back();
         if self.buffer.capacity() == 0 {
             // On the first frame, not when the last buffer was taken: an idle link holds nothing.
-            self.buffer
-                .reserve_exact(self.expected.next_power_of_two().max(MIN_CAPACITY));
+            self.buffer = pool::take(self.expected.next_power_of_two().max(MIN_CAPACITY));
         }
         self.end
     }
