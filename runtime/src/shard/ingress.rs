@@ -265,6 +265,15 @@ impl Grains {
     /// Takes in what has arrived on links, at most `max` events. Returns how many there were.
     pub(crate) fn take_link_events(&mut self, max: usize) -> usize {
         for count in 0..max {
+            // Not one expression with what follows: the links are free while the frame is run.
+            let frame = match self.shard.links.borrow_mut().as_mut() {
+                Some(links) => links.endpoint.poll_frame(),
+                None => return 0,
+            };
+            if let Some((link, frame)) = frame {
+                self.take_frame(link, frame);
+                continue;
+            }
             let event = self
                 .shard
                 .links
@@ -280,6 +289,7 @@ impl Grains {
         max
     }
 
+    #[inline(always)]
     fn take_frame(&mut self, link: LinkId, frame: Frame) {
         self.shard.counters().frames_in.add(1);
         let Frame {
@@ -316,6 +326,7 @@ impl Grains {
     }
 
     /// A letter from a peer: ours, another shard's, or sent here by mistake.
+    #[inline(always)]
     fn take_letter(&mut self, mut letter: Letter) {
         let shard = &self.shard;
         if shard.node.refusing_peers.load(Ordering::Relaxed) {

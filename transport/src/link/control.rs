@@ -137,6 +137,12 @@ impl Control {
         self.reader.next()
     }
 
+    /// Whether no whole frame waits.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        self.reader.ready() == 0
+    }
+
     /// Why there will be no more frames.
     pub(crate) fn broken(&self) -> Option<FrameError> {
         self.broken

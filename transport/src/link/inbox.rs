@@ -86,6 +86,18 @@ impl Inbox {
         Some(frame)
     }
 
+    /// The next whole frame, if it is a data frame that waits for nothing and that nothing waits
+    /// for.
+    #[inline]
+    pub(crate) fn next_plain(&mut self) -> Option<Frame> {
+        if !self.earlier.is_empty() || !self.arriving.is_idle() {
+            return None;
+        }
+        let frame = self.reader.next_plain()?;
+        self.taken_in += 1;
+        Some(frame)
+    }
+
     #[cold]
     fn next_of_many(&mut self) -> Option<Frame> {
         loop {

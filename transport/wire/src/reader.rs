@@ -160,6 +160,12 @@ impl Reader {
     )]
     pub fn next(&mut self) -> Option<Frame> {
         self.take_names();
+        self.take()
+    }
+
+    /// The next frame, which is no name frame.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Frame> {
         let (layout, bytes, at) = self.queue.take()?;
         let frame = &bytes[at..];
         let payload = layout.payload_range();
@@ -177,6 +183,30 @@ impl Reader {
             payload,
             detached: layout.detached(),
         })
+    }
+
+    /// As [`next`](Self::next), if the next frame is a tell, call or reply with its payload. Any
+    /// other stays.
+    #[inline]
+    pub fn next_plain(&mut self) -> Option<Frame> {
+        let layout = self.queue.places.front()?.layout;
+        if layout.is_name() {
+            self.take_names();
+            return self.next_plain_named();
+        }
+        if !layout.is_data() || layout.detached().is_some() {
+            return None;
+        }
+        self.take()
+    }
+
+    #[cold]
+    fn next_plain_named(&mut self) -> Option<Frame> {
+        let layout = self.queue.places.front()?.layout;
+        if !layout.is_data() || layout.detached().is_some() {
+            return None;
+        }
+        self.take()
     }
 
     /// How many bytes of an incomplete frame are kept.
