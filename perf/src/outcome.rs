@@ -89,8 +89,8 @@ impl Outcome {
         });
         Self {
             workload,
-            rate: rounded(rate, 0),
-            raw: raw.map(|raw| rounded(raw, 0)),
+            rate: rounded_rate(rate),
+            raw: raw.map(rounded_rate),
             ratio: ratio.map(|ratio| rounded(ratio, 4)),
             p50_ns,
             p99_ns: at(0.99),
@@ -157,6 +157,11 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
+/// A whole number, unless it is so small that this would be a tenth of a per mille.
+fn rounded_rate(rate: f64) -> f64 {
+    rounded(rate, if rate < 10_000.0 { 2 } else { 0 })
+}
+
 fn rounded(value: f64, digits: i32) -> f64 {
     let unit = 10_f64.powi(digits);
     (value * unit).round() / unit
@@ -179,5 +184,7 @@ mod tests {
     fn figures_are_rounded() {
         assert_eq!(rounded(0.123_456, 4), 0.1235);
         assert_eq!(rounded(1234.5, 0), 1235.0);
+        assert_eq!(rounded_rate(9.876), 9.88);
+        assert_eq!(rounded_rate(12_345.6), 12_346.0);
     }
 }

@@ -106,7 +106,8 @@ impl<R: Target> Sender<R> {
         let (near, far) = self.targets.split_at(self.targets.len() / 2);
         let (mut number, mut sum) = (0_u64, 0_u64);
         let begin = crowd.gather().await;
-        let give_up = begin + self.time * HOPELESS;
+        let patience = self.time * HOPELESS + STALL;
+        let give_up = begin + patience;
         loop {
             let due = Duration::from_secs_f64(self.offset + self.interval * number as f64);
             let due = begin + due;
@@ -118,7 +119,7 @@ impl<R: Target> Sender<R> {
                 wait_until(&ctx, due).await < give_up,
                 "the node cannot keep this rate: after {:?} it had not sent what was due in {:?}; \
                  ask for a lower --rate",
-                self.time * HOPELESS,
+                patience,
                 self.time,
             );
             let grains = if self.random.bool() { near } else { far };
@@ -162,6 +163,10 @@ const CALL_ONE_IN: u32 = 5;
 
 /// A slice that takes so many times longer than it should will never catch up with its rate.
 const HOPELESS: u32 = 3;
+
+/// A machine that did something else for so long says nothing about the rate, even if the slice was
+/// short.
+const STALL: Duration = Duration::from_secs(2);
 
 /// Calls at the end of a slice, of each driver.
 pub(super) const FENCES: u64 = 2;
