@@ -8,7 +8,7 @@ mod inline;
 use std::fmt;
 
 use rkyv::util::AlignedVec;
-use teff_wire::Block;
+use teff_wire::{Block, Part};
 
 use self::inline::Inline;
 use crate::codec::{self, Message, Undecodable, Unencodable};
@@ -22,7 +22,7 @@ pub enum Arguments<'a> {
     /// Moved here from the caller.
     Value(&'a mut Payload),
     /// Arrived on a link, not yet validated.
-    Bytes(&'a Block),
+    Bytes(Part<'a>),
 }
 
 /// What a handler answered: a value from this node, or bytes from another.
@@ -116,7 +116,7 @@ impl Arguments<'_> {
     pub fn take<M: Message>(self) -> Result<M, Undecodable> {
         match self {
             Self::Value(payload) => payload.take(),
-            Self::Bytes(block) => codec::decode(block),
+            Self::Bytes(part) => codec::decode(part.bytes()),
         }
     }
 
@@ -133,7 +133,7 @@ impl Arguments<'_> {
                 payload.encode(&mut bytes).map_err(|_| Undecodable)?;
                 Ok(Block::from(bytes))
             }
-            Self::Bytes(block) => Ok(block.clone()),
+            Self::Bytes(part) => Ok(part.to_block()),
         }
     }
 }
@@ -207,7 +207,7 @@ mod tests {
         let block = Arguments::Value(&mut payload).into_block().unwrap();
         let archived = codec::access::<(u32, String)>(&block).unwrap();
         assert_eq!((archived.0.to_native(), archived.1.as_str()), (5, "five"));
-        let again = Arguments::Bytes(&block).take::<(u32, String)>();
+        let again = Arguments::Bytes((&block).into()).take::<(u32, String)>();
         assert_eq!(again, Ok((5, String::from("five"))));
     }
 }

@@ -343,7 +343,10 @@ fn too_few_bytes_are_refused_and_leave_the_grain_alone() {
         if method.arguments.is_empty() {
             continue;
         }
-        let step = grain.begin_with(MethodId(number as u16), Arguments::Bytes(&Block::new()));
+        let step = grain.begin_with(
+            MethodId(number as u16),
+            Arguments::Bytes((&Block::new()).into()),
+        );
         assert_eq!(
             grain.finish(step).unwrap_err(),
             Status::Undecodable,
@@ -381,7 +384,7 @@ fn changed_bytes_run_a_handler_or_are_refused_but_nothing_else() {
             let mut changed = bytes.to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
             let block = Block::copy_from(&changed);
-            let step = grain.begin_with(message.method, Arguments::Bytes(&block));
+            let step = grain.begin_with(message.method, Arguments::Bytes((&block).into()));
             match grain.finish(step) {
                 Err(status) => {
                     assert_eq!(status, Status::Undecodable);

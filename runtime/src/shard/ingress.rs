@@ -3,6 +3,7 @@
 //! Messages from outside are the only ones that add work to a node, so they are let in last. What
 //! they lead to is theirs to wait for: see [`OutsideLane`].
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
 use teff_lane::{Receiver, Rest};
 use teff_transport::{Event, LinkId};
-use teff_wire::{Frame, FrameType, Status};
+use teff_wire::{Frame, FrameType, Header, Part, Status};
 
 use crate::envelope::{Content, Envelope, Errand, Letter, LinkCall, Outside, OutsideCall};
 use crate::panics::drop_quietly;
@@ -99,6 +100,19 @@ impl OutsideLane {
     pub(crate) fn into_parts(self) -> (Receiver<Outside>, Option<Outside>) {
         (self.receiver, self.stuck.map(Outside::Errand))
     }
+}
+
+/// What became of a frame while it was lent.
+enum Taken {
+    /// It is for a grain that is here, and its payload lies in the bytes that are kept.
+    Found {
+        slot: u32,
+        link: LinkId,
+        header: Header,
+        range: Range<usize>,
+    },
+    /// All others.
+    Frame(LinkId, Frame),
 }
 
 /// What a batch can be prepared for.
@@ -265,13 +279,7 @@ impl Grains {
     /// Takes in what has arrived on links, at most `max` events. Returns how many there were.
     pub(crate) fn take_link_events(&mut self, max: usize) -> usize {
         for count in 0..max {
-            // Not one expression with what follows: the links are free while the frame is run.
-            let frame = match self.shard.links.borrow_mut().as_mut() {
-                Some(links) => links.endpoint.poll_frame(),
-                None => return 0,
-            };
-            if let Some((link, frame)) = frame {
-                self.take_frame(link, frame);
+            if self.take_next_frame() {
                 continue;
             }
             let event = self
@@ -289,7 +297,68 @@ impl Grains {
         max
     }
 
+    /// Runs the next frame where it lies, if it is for a grain that is here. Whether there was a
+    /// frame.
     #[inline(always)]
+    fn take_next_frame(&mut self) -> bool {
+        let Self {
+            shard,
+            catalog,
+            inbound,
+            ..
+        } = self;
+        let is_open = !shard.node.refusing_peers.load(Ordering::Relaxed);
+        // Not one expression with what follows: the links are free while the frame is run.
+        let taken = match shard.links.borrow_mut().as_mut() {
+            Some(links) => links.endpoint.poll_frame(|link, frame| {
+                let found = frame.grain.filter(|_| is_open).and_then(|grain| {
+                    catalog.find(GrainHash(grain.hash), frame.header.kind, &grain.key)
+                });
+                let Some(slot) = found else {
+                    return Taken::Frame(link, frame.to_frame());
+                };
+                let whole = frame.payload.whole();
+                if (inbound.as_ptr(), inbound.len()) != (whole.as_ptr(), whole.len()) {
+                    *inbound = whole.clone();
+                }
+                Taken::Found {
+                    slot,
+                    link,
+                    header: frame.header,
+                    range: frame.payload.range(),
+                }
+            }),
+            None => return false,
+        };
+        match taken {
+            None => return false,
+            Some(Taken::Frame(link, frame)) => self.take_frame(link, frame),
+            Some(Taken::Found {
+                slot,
+                link,
+                header,
+                range,
+            }) => self.run_found(slot, link, &header, range),
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn run_found(&mut self, slot: u32, link: LinkId, header: &Header, range: Range<usize>) {
+        self.shard.counters().frames_in.add(1);
+        let from = LinkCall {
+            link,
+            number: header.number,
+            shard: self.shard.id(),
+        };
+        // Taken out, so that the handler can be run beside it.
+        let whole = std::mem::take(&mut self.inbound);
+        if let Some(arguments) = Part::new(&whole, range) {
+            self.begin_frame(slot, header, from, arguments);
+        }
+        self.inbound = whole;
+    }
+
     fn take_frame(&mut self, link: LinkId, frame: Frame) {
         self.shard.counters().frames_in.add(1);
         let Frame {

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 
+use bytes::Bytes;
 use teff_contract::{Activation, Arguments, Ctx, Home, Host, Overload, Payload, Step};
 use teff_core::hash::GrainHash;
-use teff_wire::{GrainId, Status};
+use teff_wire::{GrainId, Header, Part, Status};
 
 use crate::counters::KindCell;
 use crate::envelope::{Content, Letter, LinkCall, Pressure, ReplyTo};
@@ -31,8 +32,11 @@ use crate::shard::wakers::{Ready, What};
 pub(crate) struct Grains {
     pub(crate) shard: Rc<Shard>,
     home: Rc<Home>,
-    catalog: Catalog,
+    pub(crate) catalog: Catalog,
     suspensions: Suspensions,
+    /// The bytes that the last frame of a peer lay in, so that a reference is counted once for all
+    /// frames that lie there.
+    pub(crate) inbound: Bytes,
     /// Counters by place among the hosted kinds.
     kinds: Vec<Arc<KindCell>>,
 }
@@ -50,6 +54,7 @@ impl Grains {
             home: Rc::new(home),
             catalog: Catalog::new(shard.node.limits.activations_max),
             suspensions: Suspensions::new(Arc::clone(&shard.node), shard.id()),
+            inbound: Bytes::new(),
             kinds: Vec::new(),
             shard,
         }
@@ -193,7 +198,7 @@ impl Grains {
         let mut reply = Payload::empty();
         let arguments = match &mut letter.content {
             Content::Value { payload, .. } => Arguments::Value(payload),
-            Content::Bytes { block, .. } => Arguments::Bytes(block),
+            Content::Bytes { block, .. } => Arguments::Bytes((&*block).into()),
         };
         let turn = || activation.begin(&entry.ctx, letter.method, arguments, &mut reply);
         let ended = catch_unwind(AssertUnwindSafe(turn));
@@ -206,6 +211,55 @@ impl Grains {
             return;
         }
         self.end((slot, letter.reply_to()), ended, &mut reply);
+    }
+
+    /// Runs the handler that a frame of a peer asks for, where the frame lies.
+    #[inline(always)]
+    pub(crate) fn begin_frame(
+        &mut self,
+        slot: u32,
+        header: &Header,
+        from: LinkCall,
+        arguments: Part<'_>,
+    ) {
+        let entry = self.catalog.entry(slot);
+        let deadline = self.shard.deadline_from(header.deadline_us);
+        if entry.suspension != NONE || entry.activation.is_none() {
+            let id = entry.ctx.id().clone();
+            let hash = self.shard.node.placement_key.hash(&id);
+            let content = Content::Bytes {
+                block: arguments.to_block(),
+                from,
+            };
+            return self.keep(
+                slot,
+                Letter {
+                    key: id.key,
+                    hash,
+                    deadline,
+                    content,
+                    kind: id.kind,
+                    method: header.method,
+                    patient: Some(true),
+                },
+            );
+        }
+        self.shard.shares.begin_turn();
+        let entry = self.catalog.entry_mut(slot);
+        let cell = &*self.kinds[entry.kind as usize];
+        let activation = entry.activation.as_mut().expect(AWAKE);
+        let mut reply = Payload::empty();
+        let arguments = Arguments::Bytes(arguments);
+        let turn = || activation.begin(&entry.ctx, header.method, arguments, &mut reply);
+        let ended = catch_unwind(AssertUnwindSafe(turn));
+        let reply_to = match from.number {
+            0 => ReplyTo::Nobody,
+            _ => ReplyTo::Link(from),
+        };
+        match ended {
+            Ok(Step::Done) => self.shard.answer_handled(cell, reply_to, &mut reply),
+            ended => self.end((slot, reply_to), ended, &mut reply),
+        }
     }
 
     /// Does with the end of a turn what is to be done with it.

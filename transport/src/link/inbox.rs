@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use quinn_proto::{Connection, ReadError, RecvStream, StreamId};
-use teff_wire::{Frame, FrameError, HashGrain, MAX_CONTROL_PAYLOAD, Reader};
+use teff_wire::{Frame, FrameError, FrameRef, HashGrain, MAX_CONTROL_PAYLOAD, Reader};
 
 use super::arriving::{Arriving, BrokenPayload};
 use crate::limits::{ACK_AFTER, ACK_EVERY, Limits, READ_TURN};
@@ -86,16 +86,16 @@ impl Inbox {
         Some(frame)
     }
 
-    /// The next whole frame, if it is a data frame that waits for nothing and that nothing waits
-    /// for.
-    #[inline]
-    pub(crate) fn next_plain(&mut self) -> Option<Frame> {
+    /// Lends the next whole frame, if it is a data frame that waits for nothing and that nothing
+    /// waits for.
+    #[inline(always)]
+    pub(crate) fn next_plain<R>(&mut self, take: impl FnOnce(FrameRef<'_>) -> R) -> Option<R> {
         if !self.earlier.is_empty() || !self.arriving.is_idle() {
             return None;
         }
-        let frame = self.reader.next_plain()?;
+        let taken = self.reader.next_plain(take)?;
         self.taken_in += 1;
-        Some(frame)
+        Some(taken)
     }
 
     #[cold]

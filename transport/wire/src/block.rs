@@ -57,6 +57,57 @@ impl Block {
     }
 }
 
+/// A part of some shared bytes that starts 16-aligned: what a [`Block`] refers to, before anyone
+/// has to count a reference for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    whole: &'a Bytes,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Part<'a> {
+    /// The part of `whole` in this range, or `None` when it does not start aligned or is not
+    /// within.
+    #[inline]
+    pub fn new(whole: &'a Bytes, range: Range<usize>) -> Option<Self> {
+        let Range { start, end } = range;
+        let bytes = whole.get(start..end)?;
+        (bytes.is_empty() || is_aligned(bytes)).then_some(Self { whole, start, end })
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.whole[self.start..self.end]
+    }
+
+    /// What it is a part of.
+    pub fn whole(&self) -> &'a Bytes {
+        self.whole
+    }
+
+    /// Where in that it is.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// The bytes, to be kept.
+    pub fn to_block(&self) -> Block {
+        Block::part_of(self.whole, self.range()).expect("a part starts aligned")
+    }
+}
+
+impl<'a> From<&'a Block> for Part<'a> {
+    fn from(block: &'a Block) -> Self {
+        Self {
+            whole: &block.0,
+            start: 0,
+            end: block.0.len(),
+        }
+    }
+}
+
 impl Default for Block {
     fn default() -> Self {
         Self::new()

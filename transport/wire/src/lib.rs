@@ -194,7 +194,7 @@ mod resend;
 mod kinds;
 mod hello;
 
-pub use block::{Block, MisalignedError};
+pub use block::{Block, MisalignedError, Part};
 pub use close::CloseCode;
 pub use fields::NameError;
 pub use header::{FrameType, Header, MAX_CONTROL_PAYLOAD, MAX_PAYLOAD};
@@ -209,7 +209,7 @@ pub use names::{Grain, HashGrain};
 pub use numbers::{DEFAULT_NAMES, MAX_NAMES};
 pub use pool::take as take_buffer;
 pub use preamble::{Preamble, PreambleError};
-pub use reader::{Frame, Reader};
+pub use reader::{Frame, FrameRef, Reader};
 pub use resend::after_frames;
 pub use status::Status;
 pub use version::Version;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
 use crate::{
-    block::Block,
+    block::{Block, Part},
     header::Header,
     layout::{Bounds, FrameError, Layout},
     names::{Grain, HashGrain, Names},
@@ -33,6 +33,29 @@ pub struct Frame {
     pub payload: Block,
     /// How many bytes of payload are to come on a stream of their own, if they do.
     pub detached: Option<u32>,
+}
+
+/// A frame that is not detached, where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameRef<'a> {
+    /// What the frame says about itself.
+    pub header: Header,
+    /// The addressed grain (tell, call), else `None`. Its kind stands in the header.
+    pub grain: Option<&'a Grain>,
+    /// The bytes behind the header, without padding.
+    pub payload: Part<'a>,
+}
+
+impl FrameRef<'_> {
+    /// The frame, to be kept.
+    pub fn to_frame(&self) -> Frame {
+        Frame {
+            header: self.header,
+            grain: self.grain.cloned(),
+            payload: self.payload.to_block(),
+            detached: None,
+        }
+    }
 }
 
 /// Cuts the bytes of one direction of a link into frames, and knows which grains have a number
@@ -185,28 +208,34 @@ impl Reader {
         })
     }
 
-    /// As [`next`](Self::next), if the next frame is a tell, call or reply with its payload. Any
+    /// Lends the next frame where it lies, if it is a tell, call or reply with its payload. Any
     /// other stays.
-    #[inline]
-    pub fn next_plain(&mut self) -> Option<Frame> {
-        let layout = self.queue.places.front()?.layout;
+    #[inline(always)]
+    pub fn next_plain<R>(&mut self, take: impl FnOnce(FrameRef<'_>) -> R) -> Option<R> {
+        let mut layout = self.queue.places.front()?.layout;
         if layout.is_name() {
             self.take_names();
-            return self.next_plain_named();
+            layout = self.queue.places.front()?.layout;
         }
         if !layout.is_data() || layout.detached().is_some() {
             return None;
         }
-        self.take()
-    }
-
-    #[cold]
-    fn next_plain_named(&mut self) -> Option<Frame> {
-        let layout = self.queue.places.front()?.layout;
-        if !layout.is_data() || layout.detached().is_some() {
-            return None;
-        }
-        self.take()
+        let (layout, bytes, at) = self.queue.take()?;
+        let frame = &bytes[at..];
+        let payload = layout.payload_range();
+        let payload = Part::new(bytes, at + payload.start..at + payload.end)
+            .expect("frames and their parts are multiples of 16 bytes long");
+        let mut header = layout.header(frame);
+        let grain = layout.grain(frame).map(|number| {
+            let (kind, grain) = self.names.grain(number);
+            header.kind = *kind;
+            grain
+        });
+        Some(take(FrameRef {
+            header,
+            grain,
+            payload,
+        }))
     }
 
     /// How many bytes of an incomplete frame are kept.

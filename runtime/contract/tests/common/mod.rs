@@ -109,7 +109,7 @@ impl Hosted {
             Route::Value => self.begin_with(message.method, Arguments::Value(&mut message.payload)),
             Route::Bytes => {
                 let block = encoded(&message.payload);
-                self.begin_with(message.method, Arguments::Bytes(&block))
+                self.begin_with(message.method, Arguments::Bytes((&block).into()))
             }
         }
     }
