@@ -3,7 +3,6 @@
 //! Messages from outside are the only ones that add work to a node, so they are let in last. What
 //! they lead to is theirs to wait for: see [`OutsideLane`].
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -100,19 +99,6 @@ impl OutsideLane {
     pub(crate) fn into_parts(self) -> (Receiver<Outside>, Option<Outside>) {
         (self.receiver, self.stuck.map(Outside::Errand))
     }
-}
-
-/// What became of a frame while it was lent.
-enum Taken {
-    /// It is for a grain that is here, and its payload lies in the bytes that are kept.
-    Found {
-        slot: u32,
-        link: LinkId,
-        header: Header,
-        range: Range<usize>,
-    },
-    /// All others.
-    Frame(LinkId, Frame),
 }
 
 /// What a batch can be prepared for.
@@ -308,55 +294,48 @@ impl Grains {
             ..
         } = self;
         let is_open = !shard.node.refusing_peers.load(Ordering::Relaxed);
-        // Not one expression with what follows: the links are free while the frame is run.
-        let taken = match shard.links.borrow_mut().as_mut() {
-            Some(links) => links.endpoint.poll_frame(|link, frame| {
-                let found = frame.grain.filter(|_| is_open).and_then(|grain| {
-                    catalog.find(GrainHash(grain.hash), frame.header.kind, &grain.key)
-                });
-                let Some(slot) = found else {
-                    return Taken::Frame(link, frame.to_frame());
-                };
-                let whole = frame.payload.whole();
-                if (inbound.as_ptr(), inbound.len()) != (whole.as_ptr(), whole.len()) {
-                    *inbound = whole.clone();
-                }
-                Taken::Found {
-                    slot,
-                    link,
-                    header: frame.header,
-                    range: frame.payload.range(),
-                }
-            }),
-            None => return false,
+        let mut links = shard.links.borrow_mut();
+        let frame = links.as_mut().and_then(|links| links.endpoint.poll_frame());
+        let Some((link, frame)) = frame else {
+            return false;
         };
-        match taken {
-            None => return false,
-            Some(Taken::Frame(link, frame)) => self.take_frame(link, frame),
-            Some(Taken::Found {
-                slot,
-                link,
-                header,
-                range,
-            }) => self.run_found(slot, link, &header, range),
+        let found = frame
+            .grain
+            .filter(|_| is_open)
+            .and_then(|grain| catalog.find(GrainHash(grain.hash), frame.header.kind, &grain.key));
+        let Some(slot) = found else {
+            let frame = frame.to_frame();
+            drop(links);
+            self.take_frame(link, frame);
+            return true;
+        };
+        // Field by field: what is moved as a whole right after it was written waits for the stores.
+        let Header {
+            method,
+            number,
+            deadline_us,
+            ..
+        } = frame.header;
+        let (whole, range) = (frame.payload.whole(), frame.payload.range());
+        if (inbound.as_ptr(), inbound.len()) != (whole.as_ptr(), whole.len()) {
+            *inbound = whole.clone();
         }
-        true
-    }
-
-    #[inline(always)]
-    fn run_found(&mut self, slot: u32, link: LinkId, header: &Header, range: Range<usize>) {
-        self.shard.counters().frames_in.add(1);
+        // They have to be free while the handler runs.
+        drop(links);
+        shard.counters().frames_in.add(1);
+        let shard = shard.id();
         let from = LinkCall {
             link,
-            number: header.number,
-            shard: self.shard.id(),
+            number,
+            shard,
         };
         // Taken out, so that the handler can be run beside it.
         let whole = std::mem::take(&mut self.inbound);
         if let Some(arguments) = Part::new(&whole, range) {
-            self.begin_frame(slot, header, from, arguments);
+            self.begin_frame(slot, (method, deadline_us), from, arguments);
         }
         self.inbound = whole;
+        true
     }
 
     fn take_frame(&mut self, link: LinkId, frame: Frame) {

@@ -18,7 +18,7 @@ use std::thread;
 use bytes::Bytes;
 use teff_contract::{Activation, Arguments, Ctx, Home, Host, Overload, Payload, Step};
 use teff_core::hash::GrainHash;
-use teff_wire::{GrainId, Header, Part, Status};
+use teff_wire::{GrainId, MethodId, Part, Status};
 
 use crate::counters::KindCell;
 use crate::envelope::{Content, Letter, LinkCall, Pressure, ReplyTo};
@@ -218,12 +218,12 @@ impl Grains {
     pub(crate) fn begin_frame(
         &mut self,
         slot: u32,
-        header: &Header,
+        (method, deadline_us): (MethodId, u32),
         from: LinkCall,
         arguments: Part<'_>,
     ) {
         let entry = self.catalog.entry(slot);
-        let deadline = self.shard.deadline_from(header.deadline_us);
+        let deadline = self.shard.deadline_from(deadline_us);
         if entry.suspension != NONE || entry.activation.is_none() {
             let id = entry.ctx.id().clone();
             let hash = self.shard.node.placement_key.hash(&id);
@@ -239,7 +239,7 @@ impl Grains {
                     deadline,
                     content,
                     kind: id.kind,
-                    method: header.method,
+                    method,
                     patient: Some(true),
                 },
             );
@@ -250,7 +250,7 @@ impl Grains {
         let activation = entry.activation.as_mut().expect(AWAKE);
         let mut reply = Payload::empty();
         let arguments = Arguments::Bytes(arguments);
-        let turn = || activation.begin(&entry.ctx, header.method, arguments, &mut reply);
+        let turn = || activation.begin(&entry.ctx, method, arguments, &mut reply);
         let ended = catch_unwind(AssertUnwindSafe(turn));
         let reply_to = match from.number {
             0 => ReplyTo::Nobody,

@@ -64,26 +64,24 @@ impl Endpoint {
         }
     }
 
-    /// Lends the next data frame to `take`, where it lies, if one was read already and nothing else
-    /// is to be told first; `None` leaves it to [`poll_event`](Self::poll_event). The short way for
-    /// most of what arrives: nothing is copied, and no reference counted, that is not wanted.
+    /// Lends the next data frame where it lies, if one was read already and nothing else is to be
+    /// told first; `None` leaves it to [`poll_event`](Self::poll_event). The short way for most of
+    /// what arrives: nothing is copied, and no reference counted, that is not wanted.
     #[inline(always)]
-    pub fn poll_frame<R>(&mut self, take: impl FnOnce(LinkId, FrameRef<'_>) -> R) -> Option<R> {
+    pub fn poll_frame(&mut self) -> Option<(LinkId, FrameRef<'_>)> {
         if !self.events.is_empty() || !self.stirred.is_empty() {
             return None;
         }
         let slot = *self.readable.front()? as usize;
         let link = self.links.get_mut(slot)?;
-        if link.phase != Phase::Up || !link.control.is_read() {
+        if link.phase != Phase::Up || !link.control.is_read() || !link.inbox.has_plain() {
             return None;
         }
-        let id = link.id;
-        let taken = link.inbox.next_plain(|frame| take(id, frame))?;
         if let Some(due) = link.inbox.take_in(self.now) {
-            self.wake_at(Some(due));
+            self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
         }
         self.counters.frames_in += 1;
-        Some(taken)
+        Some((link.id, link.inbox.next_plain()?))
     }
 
     /// Lets the links that were touched say what follows. Whether there were any.

@@ -89,13 +89,18 @@ impl Inbox {
     /// Lends the next whole frame, if it is a data frame that waits for nothing and that nothing
     /// waits for.
     #[inline(always)]
-    pub(crate) fn next_plain<R>(&mut self, take: impl FnOnce(FrameRef<'_>) -> R) -> Option<R> {
-        if !self.earlier.is_empty() || !self.arriving.is_idle() {
+    pub(crate) fn next_plain(&mut self) -> Option<FrameRef<'_>> {
+        if !self.has_plain() {
             return None;
         }
-        let taken = self.reader.next_plain(take)?;
         self.taken_in += 1;
-        Some(taken)
+        self.reader.next_plain()
+    }
+
+    /// Whether there is such a frame.
+    #[inline(always)]
+    pub(crate) fn has_plain(&mut self) -> bool {
+        self.earlier.is_empty() && self.arriving.is_idle() && self.reader.has_plain()
     }
 
     #[cold]

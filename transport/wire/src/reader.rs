@@ -208,16 +208,27 @@ impl Reader {
         })
     }
 
-    /// Lends the next frame where it lies, if it is a tell, call or reply with its payload. Any
-    /// other stays.
+    /// Whether the next frame is a tell, call or reply with its payload.
     #[inline(always)]
-    pub fn next_plain<R>(&mut self, take: impl FnOnce(FrameRef<'_>) -> R) -> Option<R> {
-        let mut layout = self.queue.places.front()?.layout;
+    pub fn has_plain(&mut self) -> bool {
+        let Some(place) = self.queue.places.front() else {
+            return false;
+        };
+        let mut layout = place.layout;
         if layout.is_name() {
             self.take_names();
-            layout = self.queue.places.front()?.layout;
+            match self.queue.places.front() {
+                Some(place) => layout = place.layout,
+                None => return false,
+            }
         }
-        if !layout.is_data() || layout.detached().is_some() {
+        layout.is_data() && layout.detached().is_none()
+    }
+
+    /// Lends the next frame where it lies, if it [is one](Self::has_plain) that can be lent.
+    #[inline(always)]
+    pub fn next_plain(&mut self) -> Option<FrameRef<'_>> {
+        if !self.has_plain() {
             return None;
         }
         let (layout, bytes, at) = self.queue.take()?;
@@ -231,11 +242,11 @@ impl Reader {
             header.kind = *kind;
             grain
         });
-        Some(take(FrameRef {
+        Some(FrameRef {
             header,
             grain,
             payload,
-        }))
+        })
     }
 
     /// How many bytes of an incomplete frame are kept.
