@@ -29,6 +29,7 @@ pub(crate) mod lane_out;
 mod calls;
 pub(crate) mod egress;
 mod turn;
+mod mailbox;
 mod link_events;
 mod ingress;
 mod ending;

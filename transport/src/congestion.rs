@@ -17,9 +17,10 @@ pub enum Congestion {
     #[default]
     Cubic,
     /// Takes a growing round trip for congestion, so that small messages do not wait behind large
-    /// ones in full queues: between two processes, calls beside payloads of 1 MiB took half as long
-    /// as with CUBIC (p50), and the slowest of a hundred a tenth. Gives way to everything that fills
-    /// queues, and takes a machine whose CPUs are oversubscribed for a congested one.
+    /// ones in full queues: calls beside payloads of 1 MiB to another process took half as long as
+    /// with CUBIC (p50), and the slowest of a hundred a tenth. Gives way to everything that fills
+    /// queues, and takes a machine whose CPUs are oversubscribed for a congested one: a flood of
+    /// small messages went at half the rate.
     ShortQueues,
     /// Measures bandwidth and round trip, and does not take lost packets for congestion: for paths
     /// that lose some anyway. Experimental in quinn-proto.

@@ -8,17 +8,32 @@
 //!
 //! # What a link is
 //!
-//! A QUIC connection between one shard here and one shard of a peer, with one stream in which
-//! frames follow each other. It comes up when both ends have checked each other: TLS 1.3 with
-//! certificates on both sides, then a hello with protocol version, cluster, node, shard,
-//! membership and placement. Whoever does not fit is refused with a reason that both sides get
-//! ([`LinkError`], [`Refusal`]) and log once. Frames of one link arrive once and in order, or the
-//! link ends; then [`Event::Down`] says of each data frame whether it was delivered, may have
-//! been, or surely was not ([`Sent::fate`]). Dialling again is up to the shard.
+//! Two counted sequences of frames, one in either direction, between one shard here and one shard
+//! of a peer, over one QUIC connection after the other. It comes up when both ends have checked
+//! each other: TLS 1.3 with certificates on both sides, then a hello with protocol version, cluster,
+//! node, shard, membership and placement. Whoever does not fit is refused with a reason that both sides get
+//! ([`LinkError`], [`Refusal`]) and log once.
+//!
+//! When the connection breaks, the link stays: the end that dialled dials again, at once and then
+//! with growing, jittered pauses; both say how much they have taken in, and send again what lies
+//! behind that. So frames arrive once and in order as long as both processes live. A link ends
+//! when the peer was restarted ([`LinkError::TargetDied`]), refuses, closes it, or is not back
+//! within [`Limits::resume`]; then [`Event::Down`] says of each data frame whether it was delivered,
+//! may have been, or surely was not ([`Sent::fate`]). Dialling anew is up to the shard.
+//!
+//! # What goes on which stream
+//!
+//! - One stream in both directions: the hello, then names and data frames, in order.
+//! - One in each direction for control, sent before all else: acknowledgements, kinds, and which
+//!   mailboxes are full. Its contents do not outlive a connection; the next hello says what matters.
+//! - One for each payload above 64 KiB, four at a time, sent in turns with the others. Its frame
+//!   keeps its place among the others; messages behind it to the same grain wait for it at the
+//!   receiver, all others pass.
 //!
 //! # What is bounded
 //!
-//! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]), bytes that a peer
+//! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]) or were sent and are
+//! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), bytes that a peer
 //! may send before they are asked for (QUIC's flow control: nothing is read ahead of
 //! [`Endpoint::poll_event`] by more than 64 KiB), links, handshakes and the time they take. Nothing
 //! is kept for a dialler that has not proved its address. Whatever a peer sends costs its link at
@@ -26,8 +41,9 @@
 //!
 //! # What is not here
 //!
-//! Redialling with backoff, resending, the maximum age of a link, revocation, and rates of
-//! handshakes per source address. The identity of a running node does not change.
+//! The maximum age of a link, revocation, and rates of handshakes per source address. The identity
+//! of a running node does not change. A large payload is sent again from its start after a break,
+//! so one that takes longer than connections live does not arrive until they live longer.
 //!
 //! # The loop
 //!

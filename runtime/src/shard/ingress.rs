@@ -300,9 +300,9 @@ impl Grains {
             return false;
         };
         let found = frame
-            .grain
+            .grain()
             .filter(|_| is_open)
-            .and_then(|grain| catalog.find(GrainHash(grain.hash), frame.header.kind, &grain.key));
+            .and_then(|(kind, grain)| catalog.find(GrainHash(grain.hash), kind, &grain.key));
         let Some(slot) = found else {
             let frame = frame.to_frame();
             drop(links);
@@ -315,8 +315,8 @@ impl Grains {
             number,
             deadline_us,
             ..
-        } = frame.header;
-        let (whole, range) = (frame.payload.whole(), frame.payload.range());
+        } = frame.header();
+        let (whole, range) = (frame.payload().whole(), frame.payload().range());
         if (inbound.as_ptr(), inbound.len()) != (whole.as_ptr(), whole.len()) {
             *inbound = whole.clone();
         }

@@ -204,6 +204,7 @@ impl Layout {
     }
 
     /// The header of a frame that was checked, but for the kind, which its grain knows.
+    #[inline(always)]
     pub(crate) fn header(self, frame: &[u8]) -> Header {
         let bytes = first(frame);
         let mut header = Header::new(self.frame);

@@ -16,6 +16,7 @@ use rkyv::util::AlignedVec;
 use crate::{
     block::{Block, Part},
     header::Header,
+    id::KindId,
     layout::{Bounds, FrameError, Layout},
     names::{Grain, HashGrain, Names},
     numbers::MAX_NAMES,
@@ -35,23 +36,43 @@ pub struct Frame {
     pub detached: Option<u32>,
 }
 
-/// A frame that is not detached, where it lies.
+/// A frame that is not detached, where it lies. Its fields are read as they are asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameRef<'a> {
-    /// What the frame says about itself.
-    pub header: Header,
-    /// The addressed grain (tell, call), else `None`. Its kind stands in the header.
-    pub grain: Option<&'a Grain>,
-    /// The bytes behind the header, without padding.
-    pub payload: Part<'a>,
+    layout: Layout,
+    frame: &'a [u8],
+    grain: Option<&'a (KindId, Grain)>,
+    payload: Part<'a>,
 }
 
-impl FrameRef<'_> {
+impl<'a> FrameRef<'a> {
+    /// What the frame says about itself.
+    #[inline(always)]
+    pub fn header(&self) -> Header {
+        let mut header = self.layout.header(self.frame);
+        if let Some((kind, _)) = self.grain {
+            header.kind = *kind;
+        }
+        header
+    }
+
+    /// The addressed grain (tell, call), else `None`.
+    #[inline(always)]
+    pub fn grain(&self) -> Option<(KindId, &'a Grain)> {
+        self.grain.map(|(kind, grain)| (*kind, grain))
+    }
+
+    /// The bytes behind the header, without padding.
+    #[inline(always)]
+    pub fn payload(&self) -> Part<'a> {
+        self.payload
+    }
+
     /// The frame, to be kept.
     pub fn to_frame(&self) -> Frame {
         Frame {
-            header: self.header,
-            grain: self.grain.cloned(),
+            header: self.header(),
+            grain: self.grain.map(|(_, grain)| grain.clone()),
             payload: self.payload.to_block(),
             detached: None,
         }
@@ -236,14 +257,10 @@ impl Reader {
         let payload = layout.payload_range();
         let payload = Part::new(bytes, at + payload.start..at + payload.end)
             .expect("frames and their parts are multiples of 16 bytes long");
-        let mut header = layout.header(frame);
-        let grain = layout.grain(frame).map(|number| {
-            let (kind, grain) = self.names.grain(number);
-            header.kind = *kind;
-            grain
-        });
+        let grain = layout.grain(frame).map(|number| self.names.grain(number));
         Some(FrameRef {
-            header,
+            layout,
+            frame,
             grain,
             payload,
         })

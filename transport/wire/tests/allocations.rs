@@ -245,7 +245,8 @@ fn a_flood_of_names_fills_a_bounded_table() {
             kept += measure(|| reader.push(packet).unwrap()).bytes_current;
         }
         assert!(
-            kept <= 64 * (256 + 16 + 40) + 8192,
+            // The last is what the thread keeps to use again.
+            kept <= 64 * (256 + 16 + 40) + 8192 + 8192,
             "{kept} in round {round}"
         );
     }
