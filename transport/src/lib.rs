@@ -10,22 +10,23 @@
 //!
 //! Two counted sequences of frames, one in either direction, between one shard here and one shard
 //! of a peer, over one QUIC connection after the other. It comes up when both ends have checked
-//! each other: TLS 1.3 with certificates on both sides, then a hello with protocol version, cluster,
-//! node, shard, membership and placement. Whoever does not fit is refused with a reason that both sides get
-//! ([`LinkError`], [`Refusal`]) and log once.
+//! each other: TLS 1.3 with certificates on both sides, then a hello with protocol version,
+//! cluster, node, shard, membership and placement. Whoever does not fit is refused with a reason
+//! that both sides get ([`LinkError`], [`Refusal`]) and log once.
 //!
 //! When the connection breaks, the link stays: the end that dialled dials again, at once and then
 //! with growing, jittered pauses; both say how much they have taken in, and send again what lies
 //! behind that. So frames arrive once and in order as long as both processes live. A link ends
 //! when the peer was restarted ([`LinkError::TargetDied`]), refuses, closes it, or is not back
-//! within [`Limits::resume`]; then [`Event::Down`] says of each data frame whether it was delivered,
-//! may have been, or surely was not ([`Sent::fate`]). Dialling anew is up to the shard.
+//! within [`Limits::resume`]; then [`Event::Down`] says of each data frame whether it was
+//! delivered, may have been, or surely was not ([`Sent::fate`]). Dialling anew is up to the shard.
 //!
 //! # What goes on which stream
 //!
 //! - One stream in both directions: the hello, then names and data frames, in order.
 //! - One in each direction for control, sent before all else: acknowledgements, kinds, and which
-//!   mailboxes are full. Its contents do not outlive a connection; the next hello says what matters.
+//!   mailboxes are full. Its contents do not outlive a connection; the next hello says what
+//!   matters.
 //! - One for each payload above 64 KiB, four at a time, sent in turns with the others. Its frame
 //!   keeps its place among the others; messages behind it to the same grain wait for it at the
 //!   receiver, all others pass.
