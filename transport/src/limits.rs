@@ -42,11 +42,11 @@ pub struct Limits {
     /// How many bytes QUIC holds on one link until the peer acknowledges them. Default: 8 MiB,
     /// 5 ms at 13 Gbit/s, far more than a round trip within a data centre.
     pub send_window: u32,
-    /// How many bytes a peer may send on one link before this node has read them. Default:
-    /// 4 MiB. A link has one stream, so this is what an unread link can pile up; at 0.3 ms round
-    /// trip it allows 100 Gbit/s, at 30 ms still 1 Gbit/s.
+    /// How many bytes a peer may send on one stream before this node has read them. Default: 4 MiB.
+    /// At 0.3 ms round trip it allows 100 Gbit/s, at 30 ms still 1 Gbit/s.
     pub stream_window: u32,
-    /// The same for a whole connection. Default: 16 MiB. With one stream it only bounds.
+    /// The same for a whole connection. Default: 24 MiB: for the stream of frames, four of large
+    /// payloads, and control.
     pub receive_window: u32,
     /// How long a peer may be silent before it counts as dead. Default: 5 s. Faster detection is
     /// the task of the membership's probes; this is what ends the link.
@@ -84,7 +84,7 @@ impl Default for Limits {
             resume: Duration::from_secs(5),
             send_window: 8 * MIB as u32,
             stream_window: 4 * MIB as u32,
-            receive_window: 16 * MIB as u32,
+            receive_window: 24 * MIB as u32,
             idle: Duration::from_secs(5),
             keep_alive: Duration::from_secs(1),
             hello: Duration::from_secs(4),

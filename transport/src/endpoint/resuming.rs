@@ -125,6 +125,12 @@ impl Endpoint {
                 detail: "the link was with an earlier start of this node".to_owned(),
             });
         }
+        if self.closing {
+            return Err(Refused {
+                refusal: Refusal::Busy,
+                detail: "this node is going down".to_owned(),
+            });
+        }
         if self.links[slot].inbox.goes_on() {
             return Err(Refused {
                 refusal: Refusal::Malformed,

@@ -39,6 +39,8 @@ pub(crate) struct Outbox {
     /// Payloads that go on streams of their own.
     departing: Departing,
     departing_max: usize,
+    /// How many data frames went wholly into this connection, or were taken in before it.
+    passed: u64,
     sent: Sent,
 }
 
@@ -69,6 +71,7 @@ impl Outbox {
             retained_max: limits.retained,
             departing: Departing::default(),
             departing_max: limits.large,
+            passed: 0,
             sent: Sent::default(),
         }
     }
@@ -172,15 +175,19 @@ impl Outbox {
     /// Hands over as much as QUIC takes of payloads that go on streams of their own.
     pub(crate) fn hand_over_payloads(&mut self, connection: &mut Connection) {
         if self.open && !self.departing.is_empty() {
-            self.departing.hand_over(connection, self.sent.handed);
+            // Never ahead of its frame: the peer does not read a payload that it does not expect, and
+            // what it does not read takes room from what it waits for.
+            self.departing.hand_over(connection, self.passed);
         }
     }
 
     /// Keeps the batch that was just handed over, until it is acknowledged.
     fn retain(&mut self) {
-        if let Some(batch) = self.waiting.pop_front()
-            && batch.end() > self.sent.acknowledged
-        {
+        let Some(batch) = self.waiting.pop_front() else {
+            return;
+        };
+        self.passed = batch.end();
+        if batch.end() > self.sent.acknowledged {
             self.retained_bytes += batch.bytes.len();
             self.retained.push_back(batch);
         }
@@ -213,6 +220,7 @@ impl Outbox {
             return false;
         }
         self.departing.rewind();
+        self.passed = taken_in;
         while let Some(batch) = self.retained.pop_back() {
             self.waiting.push_front(batch);
         }
