@@ -175,8 +175,8 @@ impl Outbox {
     /// Hands over as much as QUIC takes of payloads that go on streams of their own.
     pub(crate) fn hand_over_payloads(&mut self, connection: &mut Connection) {
         if self.open && !self.departing.is_empty() {
-            // Never ahead of its frame: the peer does not read a payload that it does not expect, and
-            // what it does not read takes room from what it waits for.
+            // Never ahead of its frame: the peer does not read a payload that it does not expect,
+            // and what it does not read takes room from what it waits for.
             self.departing.hand_over(connection, self.passed);
         }
     }
