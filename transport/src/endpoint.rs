@@ -414,7 +414,7 @@ impl Endpoint {
         hello.link = link.number;
         if let Some(incarnation) = link.incarnation.filter(|_| link.resumption.is_some()) {
             hello.resumes = incarnation;
-            hello.taken_in = link.inbox.resume();
+            hello.taken_in = link.inbox.resume(self.now);
         }
         link.kinds = self.announced;
         link.outbox

@@ -110,6 +110,35 @@ fn frames_that_were_read_and_not_asked_for_are_not_sent_again() {
 }
 
 #[test]
+fn frames_that_were_read_before_a_break_are_acknowledged_as_they_are_taken() {
+    for who in [A, B] {
+        let mut world = World::new(&[1, 1]);
+        let (a, _) = world.link((A, 0), (B, 0));
+        world.nodes[B].shards[0].appetite = 1;
+        for number in 0..500_u32 {
+            world.tell((A, 0), a, &number.to_le_bytes());
+        }
+        let mut next = 0;
+        world.until("a few have come", |world| {
+            take(world, B, &mut next);
+            next >= 5
+        });
+        break_at(&mut world, who);
+        // Each step takes one frame at most, and acknowledgements are due in between.
+        world.until("all have come", |world| {
+            world.jump(Duration::from_millis(1));
+            take(world, B, &mut next);
+            let unacknowledged = world.endpoint(A, 0).unacknowledged(a);
+            assert!(unacknowledged >= u64::from(500 - next), "{next} taken");
+            next == 500
+        });
+        world.acknowledged((A, 0), a);
+        let counters = *world.endpoint(B, 0).counters();
+        assert_eq!((counters.frames_in, counters.links_down), (500, 0));
+    }
+}
+
+#[test]
 fn a_link_without_a_connection_takes_as_much_as_one_with_and_no_more() {
     let mut world = World::empty();
     for node in [A, B] {

@@ -75,11 +75,6 @@ impl Departing {
         self.waiting + self.retained
     }
 
-    /// The number of the first frame whose payload may be missing at the peer.
-    pub(crate) fn first(&self) -> Option<u64> {
-        self.payloads.front().map(|payload| payload.frame)
-    }
-
     /// Lets go of the payloads of frames before this one.
     pub(crate) fn acknowledged(&mut self, taken_in: u64) {
         while let Some(payload) = self

@@ -172,10 +172,10 @@ impl Inbox {
         self.reader = Reader::new(0, 1, Arc::new(|_, _| 0));
     }
 
-    /// How many data frames need not be sent again. Counts as acknowledged from here on, because
-    /// it stands in the hello of a link that is resumed.
-    pub(crate) fn resume(&mut self) -> u64 {
-        self.acknowledged();
+    /// How many data frames need not be sent again. What of them was taken in is acknowledged next:
+    /// the last acknowledgement may have got lost.
+    pub(crate) fn resume(&mut self, now: Instant) -> u64 {
+        self.ack_due = Some(now);
         self.taken_in + self.earlier.len() as u64
     }
 

@@ -207,27 +207,23 @@ impl Outbox {
         true
     }
 
-    /// The link goes on over another connection, and the peer has taken in this many data frames:
-    /// what comes behind them waits again. `false` if the peer cannot have taken in so many.
+    /// The link goes on over another connection, and the peer has this many data frames: what comes
+    /// behind them waits again. `false` if the peer cannot have so many. What it has is not all
+    /// taken in, so that acknowledgements may still name less.
     #[must_use]
-    pub(crate) fn rewind(&mut self, taken_in: u64) -> bool {
-        // Of frames whose payloads go on streams of their own it may lack these.
-        let whole = self
-            .departing
-            .first()
-            .map_or(taken_in, |first| taken_in.min(first));
-        if taken_in > self.sent.handed || !self.acknowledged(whole) {
+    pub(crate) fn rewind(&mut self, had: u64) -> bool {
+        if !(self.sent.acknowledged..=self.sent.handed).contains(&had) {
             return false;
         }
         self.departing.rewind();
-        self.passed = taken_in;
+        self.passed = had;
         while let Some(batch) = self.retained.pop_back() {
             self.waiting.push_front(batch);
         }
         self.retained_bytes = 0;
-        self.waiting.retain(|batch| batch.end() > taken_in);
+        self.waiting.retain(|batch| batch.end() > had);
         for batch in &mut self.waiting {
-            let done = taken_in.saturating_sub(batch.first);
+            let done = had.saturating_sub(batch.first);
             batch.rest = batch.bytes.slice(after_frames(&batch.bytes, done)..);
         }
         self.waiting_bytes = self.waiting.iter().map(|batch| batch.rest.len()).sum();

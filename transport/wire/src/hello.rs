@@ -39,7 +39,8 @@ pub struct Hello {
     pub link: u64,
     /// To resume a link: the incarnation that it is with. 0 for a link that begins.
     pub resumes: Incarnation,
-    /// How many data frames of this link the sender has taken in: what is resent starts there.
+    /// How many data frames of this link the sender has, taken in or read: what is resent starts
+    /// behind them.
     pub taken_in: u64,
     /// The kinds that the sender offers, each once.
     pub kinds: Vec<KindOffer>,
