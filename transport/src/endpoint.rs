@@ -21,7 +21,7 @@ use quinn_proto::{ServerConfig, TransportConfig, VarInt};
 use rkyv::util::AlignedVec;
 use slab::Slab;
 use teff_wire::{
-    CloseCode, FrameType, Header, Key, KindOffer, KindsError, NodeId, ShardId, encode_kinds,
+    CloseCode, FrameType, Header, Key, KindOffer, KindsError, NodeId, ShardId, To, encode_kinds,
 };
 
 use crate::{
@@ -257,6 +257,26 @@ impl Endpoint {
         grain: Option<(&Key, u64)>,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<u64, SendError<E>> {
+        self.send_to(link, header, grain.map(To::from), payload)
+    }
+
+    /// As [`send`](Self::send), for who has a [`Spot`](teff_wire::Spot) beside the key.
+    ///
+    /// # Errors
+    ///
+    /// As with [`send`](Self::send).
+    ///
+    /// # Panics
+    ///
+    /// As with [`send`](Self::send).
+    #[inline(always)]
+    pub fn send_to<E>(
+        &mut self,
+        link: LinkId,
+        header: &Header,
+        grain: Option<To<'_>>,
+        payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
+    ) -> Result<u64, SendError<E>> {
         let Some(slot) = self.find(link) else {
             return Err(SendError::Down);
         };
@@ -356,6 +376,7 @@ impl Endpoint {
     }
 
     /// The slot of a link that has not ended.
+    #[inline]
     fn find(&self, id: LinkId) -> Option<usize> {
         let slot = id.slot as usize;
         self.links
@@ -387,6 +408,7 @@ impl Endpoint {
         }
     }
 
+    #[inline]
     fn mark_dirty(&mut self, slot: usize) {
         let queued = &mut self.links[slot].queued;
         if !std::mem::replace(&mut queued.dirty, true) {

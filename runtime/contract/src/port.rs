@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use teff_wire::{GrainId, Key, KindId, MethodId};
+use teff_wire::{GrainId, Key, KindId, MethodId, Spot};
 
 use crate::error::{CallError, TellError};
 use crate::payload::{Payload, Reply};
@@ -52,6 +52,8 @@ pub struct Target {
     pub contract: &'static Contract,
     /// Where the port last found it.
     pub way: Way,
+    /// Where the link to it has its name.
+    pub spot: Spot,
 }
 
 /// Room for what a port wants to remember about the way to a grain. 0 says nothing. Not shared by

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use teff_wire::{Fingerprint, GrainId, Key, KeyError, KindId};
+use teff_wire::{Fingerprint, GrainId, Key, KeyError, KindId, Spot};
 
 use crate::port::{Port, Target, Way};
 use crate::schema::{Method, contract_fingerprint};
@@ -64,6 +64,7 @@ impl GrainRef {
                 key: id.key,
                 contract: R::CONTRACT,
                 way: Way::default(),
+                spot: Spot::default(),
             }
         });
         Self { port, target }

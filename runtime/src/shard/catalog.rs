@@ -17,6 +17,8 @@ use self::index::Index;
 pub(crate) struct Catalog {
     index: Index,
     chunks: Vec<Box<[Place; CHUNK]>>,
+    /// How often each place was taken by another grain, from 1 on.
+    tenancies: Vec<u32>,
     /// The vacant place to be used next, or `NONE`.
     vacant: u32,
     len: usize,
@@ -52,6 +54,7 @@ impl Catalog {
         Self {
             index: Index::new(),
             chunks: Vec::new(),
+            tenancies: Vec::new(),
             vacant: NONE,
             len: 0,
             max: max.min(NONE as usize - CHUNK),
@@ -76,6 +79,20 @@ impl Catalog {
             let id = self.entry(slot).ctx.id();
             id.kind == kind && id.key == *key
         })
+    }
+
+    /// What finds the grain at this place again without its id, for as long as it is there. Never
+    /// 0.
+    pub(crate) fn mark(&self, slot: u32) -> u64 {
+        u64::from(self.tenancies[slot as usize]) << 32 | u64::from(slot)
+    }
+
+    /// The place of the grain that a mark was made for, if it is still there.
+    #[inline(always)]
+    pub(crate) fn find_marked(&self, mark: u64) -> Option<u32> {
+        let slot = mark as u32;
+        let tenancy = self.tenancies.get(slot as usize)?;
+        (u64::from(*tenancy) == mark >> 32).then_some(slot)
     }
 
     /// Fetches into the cache what [`find`](Self::find) reads first.
@@ -151,6 +168,9 @@ impl Catalog {
             return None;
         };
         self.vacant = slot;
+        // Whoever has a mark of so long ago does not have it any more.
+        let tenancy = &mut self.tenancies[slot as usize];
+        *tenancy = tenancy.wrapping_add(1).max(1);
         self.len -= 1;
         self.index.remove(hash.0, slot);
         Some(entry)
@@ -164,6 +184,7 @@ impl Catalog {
     /// Takes everything out, when the shard ends.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = Entry> {
         self.index.clear();
+        self.tenancies.clear();
         self.len = 0;
         self.vacant = NONE;
         let places = std::mem::take(&mut self.chunks);
@@ -195,6 +216,7 @@ impl Catalog {
             .collect();
         let chunk = places.try_into().ok();
         self.chunks.push(chunk.expect("as many as a chunk has"));
+        self.tenancies.resize(self.chunks.len() * CHUNK, 1);
         self.vacant = first;
     }
 }

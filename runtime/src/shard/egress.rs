@@ -8,6 +8,7 @@ use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
+use teff_transport::LinkId;
 use teff_wire::{CallId, MethodId, NodeId, ShardId};
 
 use crate::counters::KindCell;
@@ -32,7 +33,8 @@ impl Shard {
             self.count_sent(contract);
             return Ok(());
         }
-        self.find_way(message, call, deadline)?;
+        // As a number: what is written in parts and read as a whole waits for the stores.
+        self.find_way(message, call.map_or(0, CallId::to_u64), deadline)?;
         self.count_sent(contract);
         Ok(())
     }
@@ -88,13 +90,18 @@ impl Shard {
         );
     }
 
+    /// `call` is 0 for a tell: the generations of calls leave out 0.
     #[inline(never)]
     fn find_way(
         &self,
         message: &mut Outgoing<'_>,
-        call: Option<CallId>,
+        call: u64,
         deadline: Micros,
     ) -> Result<(), Declined> {
+        let call = (call != 0).then(|| CallId::from_u64(call));
+        if self.try_link_express(message, call, deadline) {
+            return Ok(());
+        }
         if self.inside.get() == NOWHERE {
             return Err(TellError::ShuttingDown.into());
         }
@@ -107,6 +114,49 @@ impl Shard {
             self.send_inside(owner.shard, message, call, deadline)
         } else {
             self.send_by_link(owner, message, call, deadline)
+        }
+    }
+
+    /// Sends a message whose way is known and clear: over the link to another node. In every other
+    /// case it does nothing.
+    #[inline(always)]
+    fn try_link_express(
+        &self,
+        message: &mut Outgoing<'_>,
+        call: Option<CallId>,
+        deadline: Micros,
+    ) -> bool {
+        let Some(owner) = self.node.remembered(message.target) else {
+            return false;
+        };
+        if owner.node == self.me.node || self.inside.get() == NOWHERE {
+            return false;
+        }
+        let sent = match self.links.borrow_mut().as_mut() {
+            Some(links) => links.try_express(message, (call, deadline), owner, self.micros()),
+            None => None,
+        };
+        let Some((link, number)) = sent else {
+            return false;
+        };
+        self.sent_by_link(message, call, (link, number));
+        true
+    }
+
+    /// A message has left as the frame of this number.
+    #[inline(always)]
+    fn sent_by_link(
+        &self,
+        message: &mut Outgoing<'_>,
+        call: Option<CallId>,
+        (link, number): (LinkId, u64),
+    ) {
+        self.counters().frames_out.add(1);
+        if !message.payload.is_inert() {
+            drop_quietly(std::mem::take(message.payload));
+        }
+        if let Some(call) = call {
+            self.note_via(call, link, number);
         }
     }
 
@@ -192,15 +242,7 @@ impl Shard {
                     self.note_queued(call);
                 }
             }
-            Posted::Sent(link, number) => {
-                self.counters().frames_out.add(1);
-                if !message.payload.is_inert() {
-                    drop_quietly(std::mem::take(message.payload));
-                }
-                if let Some(call) = call {
-                    self.note_via(call, link, number);
-                }
-            }
+            Posted::Sent(link, number) => self.sent_by_link(message, call, (link, number)),
         }
         Ok(())
     }
@@ -436,14 +478,17 @@ impl crate::shared::NodeShared {
     /// Where a grain lives, as the reference remembers it from this view, or as the view says.
     #[inline]
     pub(crate) fn owner_of(&self, target: &Target) -> Option<Owner> {
+        self.remembered(target).or_else(|| self.look_up(target))
+    }
+
+    /// Where a grain lives, if the reference remembers it from this view.
+    #[inline(always)]
+    pub(crate) fn remembered(&self, target: &Target) -> Option<Owner> {
         let way = target.way.get();
-        if way != 0 && (way >> 32) as u32 == self.epoch {
-            return Some(Owner {
-                node: NodeId((way >> 16) as u16),
-                shard: ShardId(way as u16),
-            });
-        }
-        self.look_up(target)
+        (way != 0 && (way >> 32) as u32 == self.epoch).then_some(Owner {
+            node: NodeId((way >> 16) as u16),
+            shard: ShardId(way as u16),
+        })
     }
 
     /// How the way to every grain on this node begins.

@@ -14,7 +14,7 @@ use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
 use teff_lane::{Receiver, Rest};
 use teff_transport::{Event, LinkId};
-use teff_wire::{Frame, FrameType, Header, Part, Status};
+use teff_wire::{Frame, FrameRef, FrameType, Status};
 
 use crate::envelope::{Content, Envelope, Errand, Letter, LinkCall, Outside, OutsideCall};
 use crate::panics::drop_quietly;
@@ -264,9 +264,11 @@ impl Grains {
 
     /// Takes in what has arrived on links, at most `max` events. Returns how many there were.
     pub(crate) fn take_link_events(&mut self, max: usize) -> usize {
-        for count in 0..max {
-            if self.take_next_frame() {
-                continue;
+        let mut count = 0;
+        while count < max {
+            count += self.run_frames(max - count);
+            if count >= max {
+                break;
             }
             let event = self
                 .shard
@@ -275,71 +277,73 @@ impl Grains {
                 .as_mut()
                 .and_then(|links| links.endpoint.poll_event());
             match event {
-                Some(Event::Frame { link, frame }) => self.take_frame(link, frame),
+                Some(Event::Frame { link, frame }) => {
+                    self.shard.counters().frames_in.add(1);
+                    self.take_frame(link, frame);
+                }
                 Some(event) => self.shard.take_event(event),
-                None => return count,
+                None => break,
             }
+            count += 1;
         }
-        max
+        count
     }
 
-    /// Runs the next frame where it lies, if it is for a grain that is here. Whether there was a
-    /// frame.
-    #[inline(always)]
-    fn take_next_frame(&mut self) -> bool {
-        let Self {
-            shard,
-            catalog,
-            inbound,
-            ..
-        } = self;
-        let is_open = !shard.node.refusing_peers.load(Ordering::Relaxed);
-        let mut links = shard.links.borrow_mut();
-        let frame = links.as_mut().and_then(|links| links.endpoint.poll_frame());
-        let Some((link, frame)) = frame else {
-            return false;
+    /// Runs frames where they lie, at most `max`. Returns how many.
+    fn run_frames(&mut self, max: usize) -> usize {
+        let taken = match self.shard.links.borrow_mut().as_mut() {
+            Some(links) => links.endpoint.take_run(),
+            None => None,
         };
-        let found = frame
-            .grain()
-            .filter(|_| is_open)
-            .and_then(|(kind, grain)| catalog.find(GrainHash(grain.hash), kind, &grain.key));
-        let Some(slot) = found else {
-            let frame = frame.to_frame();
-            drop(links);
-            self.take_frame(link, frame);
-            return true;
+        let Some((link, mut run)) = taken else {
+            return 0;
         };
-        // Field by field: what is moved as a whole right after it was written waits for the stores.
-        let Header {
-            method,
-            number,
-            deadline_us,
-            ..
-        } = frame.header();
-        let (whole, range) = (frame.payload().whole(), frame.payload().range());
-        if (inbound.as_ptr(), inbound.len()) != (whole.as_ptr(), whole.len()) {
-            *inbound = whole.clone();
+        let mut count = 0;
+        while count < max
+            && let Some(frame) = run.next()
+        {
+            count += 1;
+            self.run_frame(link, frame);
         }
-        // They have to be free while the handler runs.
-        drop(links);
-        shard.counters().frames_in.add(1);
-        let shard = shard.id();
+        self.shard.counters().frames_in.add(count as u64);
+        // They are there: nothing takes them away but the end of the shard.
+        if let Some(links) = self.shard.links.borrow_mut().as_mut() {
+            links.endpoint.put_back(link, run);
+        }
+        count
+    }
+
+    /// Runs a frame where it lies, if it is for a grain that is here.
+    #[inline(always)]
+    fn run_frame(&mut self, link: LinkId, mut frame: FrameRef<'_>) {
+        let is_open = !self.shard.node.refusing_peers.load(Ordering::Relaxed);
+        let slot = match self.catalog.find_marked(frame.note()) {
+            Some(slot) if is_open => slot,
+            _ => match self.find_for(&mut frame, is_open) {
+                Some(slot) => slot,
+                None => return self.take_frame(link, frame.to_frame()),
+            },
+        };
+        let (number, deadline_us) = frame.call().unwrap_or_default();
+        let shard = self.shard.id();
         let from = LinkCall {
             link,
             number,
             shard,
         };
-        // Taken out, so that the handler can be run beside it.
-        let whole = std::mem::take(&mut self.inbound);
-        if let Some(arguments) = Part::new(&whole, range) {
-            self.begin_frame(slot, (method, deadline_us), from, arguments);
-        }
-        self.inbound = whole;
-        true
+        self.begin_frame(slot, (frame.method(), deadline_us), from, frame.payload());
+    }
+
+    /// The place of the grain that a frame is for, which the link remembers from here on.
+    #[inline(never)]
+    fn find_for(&mut self, frame: &mut FrameRef<'_>, is_open: bool) -> Option<u32> {
+        let (kind, grain) = frame.grain().filter(|_| is_open)?;
+        let slot = self.catalog.find(GrainHash(grain.hash), kind, &grain.key)?;
+        frame.set_note(self.catalog.mark(slot));
+        Some(slot)
     }
 
     fn take_frame(&mut self, link: LinkId, frame: Frame) {
-        self.shard.counters().frames_in.add(1);
         let Frame {
             header,
             grain,

@@ -22,7 +22,7 @@ use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
 use teff_wire::{CallId, CloseCode, Epoch, Hello, KindId, KindOffer, MethodId, NodeId};
 
 use self::backoff::backoff;
-use self::frames::{Answered, Outbound, answer, send};
+use self::frames::{Answered, Outbound, answer, send, write};
 use self::peers::{Peer, Peers};
 use self::routes::{Routes, State};
 use crate::envelope::Settled;
@@ -86,6 +86,32 @@ impl Links {
             peers: Peers::default(),
             queue_max,
         }
+    }
+
+    /// Sends a message over the link to its destination if that is up and nothing stands in the way.
+    /// In every other case it does nothing.
+    #[inline(always)]
+    pub(crate) fn try_express(
+        &mut self,
+        message: &Outgoing<'_>,
+        (call, deadline): (Option<CallId>, Micros),
+        to: Owner,
+        now: Micros,
+    ) -> Option<(LinkId, u64)> {
+        let link = self.routes.clear(to)?;
+        let peer = self.peers.get_mut(link)?;
+        if !peer.is_clear(message.target.contract) {
+            return None;
+        }
+        let outbound = Outbound {
+            target: message.target,
+            method: message.method,
+            payload: message.payload,
+            call,
+            deadline,
+        };
+        let sent = write(&mut self.endpoint, (link, peer), self.epoch, &outbound, now);
+        Some((link, sent.ok()?))
     }
 
     /// Sends a message over the link to its destination, or lets it wait for that link, which is
@@ -223,7 +249,7 @@ impl Links {
         }
         let (answers, letters) = peer.map_or_else(Default::default, |peer| {
             let fate = |(number, kind)| (kind, sent.fate(number));
-            let letters = peer.unacknowledged.into_iter().map(fate).collect();
+            let letters = peer.unacknowledged().map(fate).collect();
             (peer.answers, letters)
         });
         Wreck {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 
-use bytes::Bytes;
 use teff_contract::{Activation, Arguments, Ctx, Home, Host, Payload, Step};
 use teff_wire::{GrainId, MethodId, Part, Status};
 
@@ -33,9 +32,6 @@ pub(crate) struct Grains {
     home: Rc<Home>,
     pub(crate) catalog: Catalog,
     pub(super) suspensions: Suspensions,
-    /// The bytes that the last frame of a peer lay in, so that a reference is counted once for all
-    /// frames that lie there.
-    pub(crate) inbound: Bytes,
     /// Counters by place among the hosted kinds.
     kinds: Vec<Arc<KindCell>>,
 }
@@ -53,7 +49,6 @@ impl Grains {
             home: Rc::new(home),
             catalog: Catalog::new(shard.node.limits.activations_max),
             suspensions: Suspensions::new(Arc::clone(&shard.node), shard.id()),
-            inbound: Bytes::new(),
             kinds: Vec::new(),
             shard,
         }

@@ -5,7 +5,7 @@
 //! is lost is read to its end before it is reported as down.
 
 use quinn_proto::{Event as QuicEvent, StreamEvent};
-use teff_wire::{Frame, FrameRef, FrameType, Hello, Incarnation, decode_kinds};
+use teff_wire::{Frame, FrameType, Hello, Incarnation, Run, decode_kinds};
 
 use super::Endpoint;
 use crate::{
@@ -64,24 +64,40 @@ impl Endpoint {
         }
     }
 
-    /// Lends the next data frame where it lies, if one was read already and nothing else is to be
-    /// told first; `None` leaves it to [`poll_event`](Self::poll_event). The short way for most of
-    /// what arrives: nothing is copied, and no reference counted, that is not wanted.
-    #[inline(always)]
-    pub fn poll_frame(&mut self) -> Option<(LinkId, FrameRef<'_>)> {
+    /// Lends out data frames where they lie, if some were read already and nothing else is to be
+    /// told first; `None` leaves them to [`poll_event`](Self::poll_event). The short way for most
+    /// of what arrives: nothing is copied, and no reference counted, that is not wanted. The run
+    /// has to be [put back](Self::put_back) before anything else is asked of the endpoint but to
+    /// send.
+    #[inline]
+    pub fn take_run(&mut self) -> Option<(LinkId, Run)> {
         if !self.events.is_empty() || !self.stirred.is_empty() {
             return None;
         }
         let slot = *self.readable.front()? as usize;
         let link = self.links.get_mut(slot)?;
-        if link.phase != Phase::Up || !link.control.is_read() || !link.inbox.has_plain() {
+        if link.phase != Phase::Up || !link.control.is_read() {
             return None;
         }
-        if let Some(due) = link.inbox.take_in(self.now) {
-            self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
+        Some((link.id, link.inbox.take_run()?))
+    }
+
+    /// Takes back what is left of a run. The frames that were taken count as taken in.
+    #[inline]
+    pub fn put_back(&mut self, id: LinkId, run: Run) {
+        let taken = run.taken();
+        self.counters.frames_in += taken;
+        let Some(slot) = self.find(id) else {
+            // The link has ended meanwhile: nobody will ask for the rest.
+            return;
+        };
+        let inbox = &mut self.links[slot].inbox;
+        inbox.put_back(run);
+        if taken > 0
+            && let Some(due) = inbox.take_in(self.now)
+        {
+            self.wake_at(Some(due));
         }
-        self.counters.frames_in += 1;
-        Some((link.id, link.inbox.next_plain()?))
     }
 
     /// Lets the links that were touched say what follows. Whether there were any.

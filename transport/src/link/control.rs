@@ -20,7 +20,6 @@ pub(crate) struct Control {
     outbound: Option<StreamId>,
     inbound: Option<StreamId>,
     reader: Reader,
-    broken: Option<FrameError>,
 }
 
 impl Control {
@@ -31,7 +30,6 @@ impl Control {
             outbound: None,
             inbound: None,
             reader: Reader::new(0, 1, Arc::new(|_, _| 0)),
-            broken: None,
         }
     }
 
@@ -112,7 +110,7 @@ impl Control {
 
     /// Reads what has come in. Whether there was anything.
     pub(crate) fn pull(&mut self, connection: &mut Connection) -> bool {
-        let Some(stream) = self.inbound.filter(|_| self.broken.is_none()) else {
+        let Some(stream) = self.inbound.filter(|_| self.broken().is_none()) else {
             return false;
         };
         let mut stream = connection.recv_stream(stream);
@@ -122,11 +120,11 @@ impl Control {
         };
         let mut any = false;
         // The end of the stream comes with the end of the connection, which says why.
-        while self.broken.is_none()
-            && let Ok(Some(chunk)) = chunks.next(usize::MAX)
-        {
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
             any = true;
-            self.broken = self.reader.push(&chunk.bytes).err();
+            if self.reader.push(&chunk.bytes).is_err() {
+                break;
+            }
         }
         let _ = chunks.finalize();
         any
@@ -140,12 +138,12 @@ impl Control {
     /// Whether no whole frame waits.
     #[inline]
     pub(crate) fn is_read(&self) -> bool {
-        self.reader.ready() == 0
+        !self.reader.has_whole()
     }
 
     /// Why there will be no more frames.
     pub(crate) fn broken(&self) -> Option<FrameError> {
-        self.broken
+        self.reader.failed()
     }
 }
 

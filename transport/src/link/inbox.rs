@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use quinn_proto::{Connection, ReadError, RecvStream, StreamId};
-use teff_wire::{Frame, FrameError, FrameRef, HashGrain, MAX_CONTROL_PAYLOAD, Reader};
+use teff_wire::{Frame, FrameError, HashGrain, MAX_CONTROL_PAYLOAD, Reader, Run};
 
 use super::arriving::{Arriving, BrokenPayload};
 use crate::limits::{ACK_AFTER, ACK_EVERY, Limits, READ_TURN};
@@ -86,21 +86,20 @@ impl Inbox {
         Some(frame)
     }
 
-    /// Lends the next whole frame, if it is a data frame that waits for nothing and that nothing
-    /// waits for.
-    #[inline(always)]
-    pub(crate) fn next_plain(&mut self) -> Option<FrameRef<'_>> {
-        if !self.has_plain() {
+    /// Lends out whole frames, if none of them has to wait for another.
+    #[inline]
+    pub(crate) fn take_run(&mut self) -> Option<Run> {
+        if !self.earlier.is_empty() || !self.arriving.is_idle() {
             return None;
         }
-        self.taken_in += 1;
-        self.reader.next_plain()
+        self.reader.take_run()
     }
 
-    /// Whether there is such a frame.
-    #[inline(always)]
-    pub(crate) fn has_plain(&mut self) -> bool {
-        self.earlier.is_empty() && self.arriving.is_idle() && self.reader.has_plain()
+    /// Takes back what is left of them, and counts the others.
+    #[inline]
+    pub(crate) fn put_back(&mut self, run: Run) {
+        self.taken_in += run.taken();
+        self.reader.put_back(run);
     }
 
     #[cold]
@@ -150,7 +149,7 @@ impl Inbox {
 
     /// Whether something follows the first frame.
     pub(crate) fn goes_on(&self) -> bool {
-        self.reader.ready() > 0 || self.reader.buffered() > 0
+        self.reader.has_whole() || self.reader.buffered() > 0
     }
 
     /// The connection is no more. Whole frames are kept; of what is incomplete, the peer will send
@@ -181,12 +180,12 @@ impl Inbox {
 
     /// Why there will be no more frames, once all whole ones are taken.
     pub(crate) fn broken(&self) -> Option<Broken> {
-        self.broken
+        self.broken.or(self.reader.failed().map(Broken::Frame))
     }
 
     /// Reads a turn's worth out of QUIC.
     pub(crate) fn pull(&mut self, mut stream: RecvStream<'_>) -> Pull {
-        if self.broken.is_some() || self.arriving.is_full() {
+        if self.broken().is_some() || self.arriving.is_full() {
             return Pull::Empty;
         }
         if self.turn == 0 {
@@ -198,14 +197,19 @@ impl Inbox {
             return Pull::Empty;
         };
         let mut pulled = Pull::Empty;
-        while self.turn > 0 && self.broken.is_none() {
+        while self.turn > 0 {
             match chunks.next(self.turn) {
                 Ok(Some(chunk)) => {
                     pulled = Pull::Some;
                     self.turn -= chunk.bytes.len();
-                    self.broken = self.reader.push(&chunk.bytes).err().map(Broken::Frame);
+                    if self.reader.push(&chunk.bytes).is_err() {
+                        break;
+                    }
                 }
-                Ok(None) | Err(ReadError::Reset(_)) => self.broken = Some(Broken::Ended),
+                Ok(None) | Err(ReadError::Reset(_)) => {
+                    self.broken = Some(Broken::Ended);
+                    break;
+                }
                 Err(ReadError::Blocked) => break,
             }
         }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use quinn_proto::{Connection, SendStream, WriteError as QuicError};
 use rkyv::util::AlignedVec;
-use teff_wire::{Header, Key, WriteError, Writer, after_frames};
+use teff_wire::{Header, To, WriteError, Writer, after_frames};
 
 use crate::{
     error::SendError,
@@ -101,10 +101,11 @@ impl Outbox {
     }
 
     /// Appends a data frame and returns its number.
+    #[inline(always)]
     pub(crate) fn send<E>(
         &mut self,
         header: &Header,
-        grain: Option<(&Key, u64)>,
+        grain: Option<To<'_>>,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<u64, SendError<E>> {
         assert!(
@@ -128,7 +129,7 @@ impl Outbox {
             Ok(())
         };
         self.writer
-            .frame(header, grain, measured)
+            .frame_to(header, grain, measured)
             .map_err(|error| match error {
                 WriteError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
                 WriteError::Payload(error) => error,

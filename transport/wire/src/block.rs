@@ -76,6 +76,13 @@ impl<'a> Part<'a> {
         (bytes.is_empty() || is_aligned(bytes)).then_some(Self { whole, start, end })
     }
 
+    /// The part of `whole` in this range, which is known to be within and to start aligned.
+    #[inline(always)]
+    pub(crate) fn within(whole: &'a Bytes, Range { start, end }: Range<usize>) -> Self {
+        debug_assert!(Self::new(whole, start..end).is_some(), "{start}..{end}");
+        Self { whole, start, end }
+    }
+
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {

@@ -25,6 +25,40 @@ pub(crate) struct Layout {
     payload: u32,
 }
 
+/// How many bytes the frame has that starts so, if it is one that a reader allows as far as its
+/// length goes. All else is checked when its turn comes.
+#[inline(always)]
+pub(crate) fn frame_len(bytes: &[u8; Header::LEN], max_payload: usize) -> Option<usize> {
+    let payload = u32_at(bytes, 0) as usize;
+    // Nearly all frames are these.
+    if bytes[4] == FrameType::Tell.to_u8() || bytes[4] == FrameType::Reply.to_u8() {
+        return (payload <= max_payload).then(|| Header::LEN + padded(payload));
+    }
+    let detached = bytes[4] & DETACHED != 0;
+    let frame = FrameType::from_u8(bytes[4] & !DETACHED)?;
+    if payload > frame.payload_limit(max_payload) || (detached && !frame.is_data()) {
+        return None;
+    }
+    let key = match frame {
+        FrameType::Name if usize::from(u16_at(bytes, 6)) > Key::MAX_LEN => return None,
+        FrameType::Name => u16_at(bytes, 6),
+        _ => 0,
+    };
+    let payload = u32_at(bytes, 0);
+    let layout = Layout {
+        frame,
+        detached,
+        key,
+        payload,
+    };
+    Some(layout.frame_len())
+}
+
+/// Whether the frame that starts so gives a number to a grain.
+pub(crate) fn is_name(bytes: &[u8; Header::LEN]) -> bool {
+    bytes[4] == FrameType::Name.to_u8()
+}
+
 /// What a reader allows, and how many grains have a number so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -155,17 +189,50 @@ impl Layout {
         })
     }
 
+    /// The same for a tell, call or reply that carries its payload and whose length was found
+    /// allowed by [`frame_len`]; `None` for every other frame, and for one that is not sound.
+    #[inline(always)]
+    pub(crate) fn of_plain(bytes: &[u8; Header::LEN], given: usize) -> Option<Self> {
+        let frame = if bytes[4] == FrameType::Tell.to_u8() {
+            FrameType::Tell
+        } else if bytes[4] == FrameType::Reply.to_u8() {
+            FrameType::Reply
+        } else if bytes[4] == FrameType::Call.to_u8() {
+            FrameType::Call
+        } else {
+            return None;
+        };
+        let is_sound = match frame {
+            FrameType::Reply => Status::from_u8(bytes[5]).is_some() && u16_at(bytes, 6) == 0,
+            _ => (u32_at(bytes, 8) as usize) < given,
+        };
+        is_sound.then(|| Self {
+            frame,
+            detached: false,
+            key: 0,
+            payload: u32_at(bytes, 0),
+        })
+    }
+
+    /// What the frame is.
+    #[inline(always)]
+    pub(crate) fn frame(self) -> FrameType {
+        self.frame
+    }
+
     /// Whether it is counted by acknowledgements.
     pub(crate) fn is_data(self) -> bool {
         self.frame.is_data()
     }
 
     /// How many bytes the frame has on the stream, header and padding included.
+    #[inline(always)]
     pub(crate) fn frame_len(self) -> usize {
         self.payload_start() + padded(self.payload_here())
     }
 
     /// Where the payload stands within the frame; nowhere if it is detached.
+    #[inline(always)]
     pub(crate) fn payload_range(self) -> Range<usize> {
         self.payload_start()..self.payload_start() + self.payload_here()
     }
@@ -185,6 +252,7 @@ impl Layout {
     /// # Panics
     ///
     /// When `frame` is not [`frame_len`](Self::frame_len) bytes long.
+    #[inline]
     pub(crate) fn check_body(self, frame: &[u8]) -> Result<(), FrameError> {
         let (head, payload) = frame.split_at(self.payload_start());
         let frame = self.frame;
@@ -201,6 +269,22 @@ impl Layout {
             return Err(FrameError::Padding { frame, after });
         }
         Ok(())
+    }
+
+    /// The method in a checked frame, if it is a tell or call, else 0.
+    #[inline(always)]
+    pub(crate) fn method(self, frame: &[u8]) -> MethodId {
+        let addressed = self.frame.is_addressed();
+        MethodId(if addressed { u16_at(first(frame), 6) } else { 0 })
+    }
+
+    /// The number and the deadline in a checked frame, if it is a call.
+    #[inline(always)]
+    pub(crate) fn call(self, frame: &[u8]) -> Option<(u64, u32)> {
+        (self.frame == FrameType::Call).then(|| {
+            let rest = first(&frame[Header::LEN..]);
+            (u64_at(rest, 0), u32_at(rest, 8))
+        })
     }
 
     /// The header of a frame that was checked, but for the kind, which its grain knows.
@@ -233,6 +317,7 @@ impl Layout {
     }
 
     /// The grain number in a checked frame, if it is a tell or call.
+    #[inline(always)]
     pub(crate) fn grain(self, frame: &[u8]) -> Option<u32> {
         let addressed = self.frame.is_addressed();
         addressed.then(|| u32_at(first(frame), 8))
@@ -358,14 +443,19 @@ fn first(frame: &[u8]) -> &[u8; Header::LEN] {
     frame.first_chunk().expect("a checked frame has a header")
 }
 
+#[inline(always)]
 fn u16_at(bytes: &[u8; Header::LEN], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+    u16::from_le_bytes(*bytes[at..].first_chunk().expect(WITHIN))
 }
 
+#[inline(always)]
 fn u32_at(bytes: &[u8; Header::LEN], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+    u32::from_le_bytes(*bytes[at..].first_chunk().expect(WITHIN))
 }
 
+#[inline(always)]
 fn u64_at(bytes: &[u8; Header::LEN], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+    u64::from_le_bytes(*bytes[at..].first_chunk().expect(WITHIN))
 }
+
+const WITHIN: &str = "fields lie within the header";

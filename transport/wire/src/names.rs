@@ -4,7 +4,7 @@
 //! that arrived, nor than the limit. What a number stands for changes when the name frame's turn
 //! comes among the frames that are handed out, not when it arrives.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use crate::id::{Key, KindId};
 
@@ -20,9 +20,18 @@ pub struct Grain {
     pub hash: u64,
 }
 
+/// A grain that has a number.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) kind: KindId,
+    pub(crate) grain: Grain,
+    /// What the application has noted about the grain.
+    pub(crate) note: u64,
+}
+
 /// The grains that have a number, by that number.
 pub(crate) struct Names {
-    list: Vec<(KindId, Grain)>,
+    list: Vec<Named>,
     hash: HashGrain,
 }
 
@@ -39,7 +48,11 @@ impl Names {
     /// When the number is neither one that was given nor the next one.
     pub(crate) fn give(&mut self, number: u32, kind: KindId, key: Key) {
         let hash = (self.hash)(kind, &key);
-        let name = (kind, Grain { key, hash });
+        let name = Named {
+            kind,
+            grain: Grain { key, hash },
+            note: 0,
+        };
         match self.list.get_mut(number as usize) {
             Some(place) => *place = name,
             None => {
@@ -49,14 +62,24 @@ impl Names {
         }
     }
 
-    /// The kind and grain of a number.
+    /// The grain of a number.
     ///
     /// # Panics
     ///
     /// When the number was not given.
     #[inline]
-    pub(crate) fn grain(&self, number: u32) -> &(KindId, Grain) {
+    pub(crate) fn named(&self, number: u32) -> &Named {
         &self.list[number as usize]
+    }
+
+    /// Lends the list to whoever runs the frames that it belongs to. Here it is empty meanwhile.
+    pub(crate) fn lend(&mut self) -> Vec<Named> {
+        mem::take(&mut self.list)
+    }
+
+    /// Takes the list back.
+    pub(crate) fn take_back(&mut self, list: Vec<Named>) {
+        self.list = list;
     }
 
     /// How many numbers stand for a grain.

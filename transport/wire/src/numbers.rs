@@ -8,7 +8,10 @@
 //! within their set; there are never more slots, and so never more grains, than the limit allows.
 //! The last grain that was added can be taken back until it is [kept](Numbers::keep).
 
-use std::{fmt, mem};
+use std::{
+    fmt, mem,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::id::{Key, KindId};
 
@@ -19,6 +22,12 @@ pub const DEFAULT_NAMES: u32 = 1 << 16;
 /// The most grains that a link can have numbers for, whatever it is told.
 pub const MAX_NAMES: u32 = 1 << 20;
 
+/// Room for what a [`Writer`](crate::Writer) wants to remember about a grain, so that it need not
+/// look for it with every message. Belongs beside the grain's key, and is worth nothing beside
+/// another.
+#[derive(Debug, Default)]
+pub struct Spot(AtomicU64);
+
 /// The grains of a link that have a number, found by their placement hash.
 pub(crate) struct Numbers {
     /// How many slots there may be: a power of two.
@@ -28,6 +37,8 @@ pub(crate) struct Numbers {
     slots: Vec<Slot>,
     /// By number.
     grains: Vec<Named>,
+    /// By number: what a [`Spot`] holds that the grain of this number was found at.
+    stamps: Vec<u64>,
     /// How to take back the grain that was added last.
     undo: Option<Undo>,
 }
@@ -39,6 +50,7 @@ pub(crate) struct Wanted<'k> {
     pub(crate) kind: KindId,
     pub(crate) key: &'k Key,
     pub(crate) hash: u32,
+    pub(crate) spot: Option<&'k Spot>,
 }
 
 /// Free when it is all zero.
@@ -58,8 +70,26 @@ struct Undo {
     /// Where the set starts that was changed, and what was in it.
     set: usize,
     slots: [Slot; WAYS],
-    /// The grain that lost its number, if one did, and that number.
-    lost: Option<(usize, Named)>,
+    /// The grain that lost its number, if one did, with its stamp, and that number.
+    lost: Option<(usize, Named, u64)>,
+}
+
+impl Spot {
+    // Relaxed: a hint that is checked, and complete in itself.
+    #[inline(always)]
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, stamp: u64) {
+        self.0.store(stamp, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Spot {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.get()))
+    }
 }
 
 impl Numbers {
@@ -71,12 +101,22 @@ impl Numbers {
             slots_max: 1 << names_max.ilog2(),
             slots: Vec::new(),
             grains: Vec::new(),
+            stamps: Vec::new(),
             undo: None,
         }
     }
 
+    /// The number of the grain that was found at this spot the last time, if it still has it.
+    #[inline(always)]
+    pub(crate) fn find_at(&self, spot: &Spot) -> Option<u32> {
+        let stamp = spot.get();
+        let number = (stamp % u64::from(MAX_NAMES)) as u32;
+        // No two stamps are alike, on whatever link, and none is 0.
+        (self.stamps.get(number as usize) == Some(&stamp)).then_some(number)
+    }
+
     /// The number of a grain that has one.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn find(&mut self, wanted: Wanted<'_>) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
@@ -93,6 +133,9 @@ impl Numbers {
                 if way > 0 {
                     // Closer to the front, where it is safer from being replaced.
                     set.swap(way, way - 1);
+                }
+                if let Some(spot) = wanted.spot {
+                    spot.set(self.stamps[number as usize - 1]);
                 }
                 return Some(number - 1);
             }
@@ -115,15 +158,24 @@ impl Numbers {
             key: added.key.clone(),
         };
         let last = set[set.len() - 1].number;
-        let (place, lost) = if last == 0 {
-            self.grains.push(grain);
-            (self.grains.len() - 1, None)
-        } else {
-            let place = last as usize - 1;
-            let lost = mem::replace(&mut self.grains[place], grain);
-            (place, Some((place, lost)))
+        let place = match last {
+            0 => self.grains.len(),
+            last => last as usize - 1,
         };
         let number = u32::try_from(place).expect("there are at most MAX_NAMES grains");
+        let stamp = new_stamp(number);
+        if let Some(spot) = added.spot {
+            spot.set(stamp);
+        }
+        let lost = if last == 0 {
+            self.grains.push(grain);
+            self.stamps.push(stamp);
+            None
+        } else {
+            let lost = mem::replace(&mut self.grains[place], grain);
+            let lost_stamp = mem::replace(&mut self.stamps[place], stamp);
+            Some((place, lost, lost_stamp))
+        };
         set.rotate_right(1);
         set[0] = Slot {
             hash: added.hash,
@@ -132,6 +184,12 @@ impl Numbers {
         let set = start;
         self.undo = Some(Undo { set, slots, lost });
         number
+    }
+
+    /// Whether no grain could be taken back.
+    #[inline(always)]
+    pub(crate) fn is_kept(&self) -> bool {
+        self.undo.is_none()
     }
 
     /// Keeps the grain that was added last.
@@ -152,8 +210,14 @@ impl Numbers {
         let ways = set.len();
         set.copy_from_slice(&slots[..ways]);
         match lost {
-            Some((place, grain)) => self.grains[place] = grain,
-            None => drop(self.grains.pop()),
+            Some((place, grain, stamp)) => {
+                self.grains[place] = grain;
+                self.stamps[place] = stamp;
+            }
+            None => {
+                self.grains.pop();
+                self.stamps.pop();
+            }
         }
     }
 
@@ -196,6 +260,16 @@ impl Numbers {
         // Both are powers of two. In a table of less than one set this is 0.
         (hash as usize).wrapping_mul(WAYS) & (self.slots.len() - 1)
     }
+}
+
+/// A stamp for the grain that is given this number: there never was another like it.
+#[cold]
+fn new_stamp(number: u32) -> u64 {
+    static STAMPS: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: only that all are different matters. Names that were given a million times a second
+    // would use them up in half a year, and then only names so old could be mistaken.
+    let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
+    stamp.wrapping_mul(u64::from(MAX_NAMES)) | u64::from(number)
 }
 
 impl fmt::Debug for Numbers {

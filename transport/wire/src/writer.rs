@@ -11,9 +11,9 @@ use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
 use crate::{
-    header::{DETACHED, FrameType, Header, append_name, padded},
-    id::Key,
-    numbers::{Numbers, Wanted},
+    header::{DETACHED, FrameType, Header, UNIT, append_name, padded},
+    id::{Key, KindId},
+    numbers::{Numbers, Spot, Wanted},
     pool,
 };
 
@@ -27,6 +27,27 @@ pub struct Writer {
     end: usize,
     /// The capacity that the next buffer starts with.
     expected: usize,
+}
+
+/// The grain that a tell or call is for. Its kind stands in the header.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// Which one of its kind.
+    pub key: &'a Key,
+    /// The placement hash of kind and key.
+    pub hash: u64,
+    /// What the writer remembers about it.
+    pub spot: Option<&'a Spot>,
+}
+
+impl<'a> From<(&'a Key, u64)> for To<'a> {
+    fn from((key, hash): (&'a Key, u64)) -> Self {
+        Self {
+            key,
+            hash,
+            spot: None,
+        }
+    }
 }
 
 /// Why a frame was not written. Nothing of it is left in the writer.
@@ -84,11 +105,30 @@ impl Writer {
     ///
     /// When a tell or call comes without a grain, `header` is that of a name frame, or `payload`
     /// removed bytes that it did not write.
-    #[inline]
     pub fn frame<E>(
         &mut self,
         header: &Header,
         grain: Option<(&Key, u64)>,
+        payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
+    ) -> Result<usize, WriteError<E>> {
+        self.frame_to(header, grain.map(To::from), payload)
+    }
+
+    /// As [`frame`](Self::frame), for who has a [`Spot`] beside the key: a grain that was written
+    /// to before is found there.
+    ///
+    /// # Errors
+    ///
+    /// As with [`frame`](Self::frame).
+    ///
+    /// # Panics
+    ///
+    /// As with [`frame`](Self::frame).
+    #[inline(always)]
+    pub fn frame_to<E>(
+        &mut self,
+        header: &Header,
+        grain: Option<To<'_>>,
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<usize, WriteError<E>> {
         let start = self.begin();
@@ -115,7 +155,9 @@ impl Writer {
             return Err(WriteError::TooLarge { len, limit });
         };
         self.buffer[head..head + 4].copy_from_slice(&declared.to_le_bytes());
-        self.buffer.resize(at + padded(len), 0);
+        if !len.is_multiple_of(UNIT) {
+            self.buffer.resize(at + padded(len), 0);
+        }
         Ok(self.commit(start))
     }
 
@@ -150,7 +192,7 @@ impl Writer {
             return Err(WriteError::TooLarge { len, limit });
         }
         let start = self.begin();
-        self.put_head(header, grain, (len, true));
+        self.put_head(header, grain.map(To::from), (len, true));
         Ok(self.commit(start))
     }
 
@@ -201,32 +243,35 @@ impl Writer {
     }
 
     /// Makes the buffer ready for a frame and returns where it starts.
+    #[inline(always)]
     fn begin(&mut self) -> usize {
+        if self.end == 0 || self.buffer.len() != self.end || !self.numbers.is_kept() {
+            self.begin_anew();
+        }
+        self.end
+    }
+
+    #[inline(never)]
+    fn begin_anew(&mut self) {
         self.roll_back();
         if self.buffer.capacity() == 0 {
             // On the first frame, not when the last buffer was taken: an idle link holds nothing.
             self.buffer = pool::take(self.expected.next_power_of_two().max(MIN_CAPACITY));
         }
-        self.end
     }
 
     /// Appends a header, behind a name frame if its grain needs one, and returns where it starts.
-    #[inline]
+    #[inline(always)]
     fn put_head(
         &mut self,
         header: &Header,
-        grain: Option<(&Key, u64)>,
+        grain: Option<To<'_>>,
         payload: (u32, bool),
     ) -> usize {
         let number = if header.frame.is_addressed() {
-            let (key, hash) = grain.expect("a tell or call names the grain it is for");
-            let kind = header.kind;
-            let hash = hash as u32;
-            let wanted = Wanted { kind, key, hash };
-            match self.numbers.find(wanted) {
-                Some(number) => number,
-                None => self.put_name(wanted),
-            }
+            let to = grain.expect("a tell or call names the grain it is for");
+            let known = to.spot.and_then(|spot| self.numbers.find_at(spot));
+            known.unwrap_or_else(|| self.number_of(header.kind, to))
         } else {
             assert!(
                 header.frame != FrameType::Name,
@@ -237,6 +282,23 @@ impl Writer {
         let at = self.buffer.len();
         header.append_to(&mut self.buffer, number, payload);
         at
+    }
+
+    /// Looks for the number of a grain, and gives it one if it has none.
+    #[inline(never)]
+    fn number_of(&mut self, kind: KindId, to: To<'_>) -> u32 {
+        let To { key, hash, spot } = to;
+        let hash = hash as u32;
+        let wanted = Wanted {
+            kind,
+            key,
+            hash,
+            spot,
+        };
+        match self.numbers.find(wanted) {
+            Some(number) => number,
+            None => self.put_name(wanted),
+        }
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 use teff_contract::{LinkReason, Payload, Target, TellError};
 use teff_core::time::Micros;
 use teff_transport::{Endpoint, LinkError, LinkId, SendError};
-use teff_wire::{CallId, Epoch, FrameType, Header, KindId, MethodId, NodeId, Status};
+use teff_wire::{CallId, Epoch, FrameType, Header, KindId, MethodId, NodeId, Status, To};
 
 use super::Parcel;
 use super::peers::{Offer, Peer};
@@ -45,6 +45,22 @@ pub(super) fn send(
         Offer::Other => return Err(TellError::InterfaceMismatch { kind, node }),
         Offer::None => return Err(TellError::UnknownKind { kind, node }),
     }
+    write(endpoint, (link, peer), epoch, message, now).map_err(|error| tell_error(&error, node))
+}
+
+/// The same for a contract that was found to be shared with the peer.
+// In one piece with its callers: a header that is put together in memory and read again as a whole
+// waits for the stores.
+#[inline(always)]
+pub(super) fn write(
+    endpoint: &mut Endpoint,
+    (link, peer): (LinkId, &mut Peer),
+    epoch: Epoch,
+    message: &Outbound<'_>,
+    now: Micros,
+) -> Result<u64, SendError<()>> {
+    let target = message.target;
+    let kind = target.contract.kind;
     let header = Header {
         frame: if message.call.is_some() {
             FrameType::Call
@@ -53,20 +69,23 @@ pub(super) fn send(
         },
         status: Status::Ok,
         method: message.method,
-        kind: contract.kind,
+        kind,
         hops: 0,
         number: message.call.map_or(0, CallId::to_u64),
         // What waited is checked before; a call that is just being made has its time left.
         deadline_us: message.deadline.to_wire(now).unwrap_or(1),
         epoch,
     };
-    let grain = (&message.target.key, message.target.hash);
-    let sent = endpoint.send(link, &header, Some(grain), |out| {
-        message.payload.encode(out)
-    });
-    let number = sent.map_err(|error| tell_error(&error, node))?;
-    peer.written = number + 1;
-    peer.unacknowledged.push_back((number, contract.kind));
+    let to = To {
+        key: &target.key,
+        hash: target.hash,
+        spot: Some(&target.spot),
+    };
+    let payload = message.payload;
+    let number = endpoint.send_to(link, &header, Some(to), |out| {
+        payload.encode(out).map_err(drop)
+    })?;
+    peer.note_letter(number, kind);
     Ok(number)
 }
 

@@ -1,6 +1,7 @@
 //! The shards at the other ends of the links that are up.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 
 use teff_contract::Contract;
 use teff_core::hash::GrainHash;
@@ -22,8 +23,14 @@ pub(super) struct Peer {
     pub answers: VecDeque<(u64, Settled)>,
     /// How many data frames were sent on the link: letters and answers.
     pub written: u64,
-    /// Number and kind of each letter that may not have arrived, oldest first.
-    pub unacknowledged: VecDeque<(u64, KindId)>,
+    /// The letters that may not have arrived, oldest first.
+    unacknowledged: VecDeque<Letters>,
+}
+
+/// Letters to one kind that left one behind the other.
+struct Letters {
+    kind: KindId,
+    numbers: Range<u64>,
 }
 
 /// What a peer has of a contract.
@@ -53,8 +60,18 @@ impl Peer {
         self.shared.clear();
     }
 
+    /// Whether nothing stands in the way of a message: it was found before that the contract is
+    /// shared, and no mailbox is full.
+    #[inline(always)]
+    pub(super) fn is_clear(&self, contract: &'static Contract) -> bool {
+        self.full.is_empty()
+            && self
+                .shared
+                .iter()
+                .any(|known| std::ptr::eq(*known, contract))
+    }
+
     /// Whether the peer has the same contract for a kind.
-    #[inline]
     pub(super) fn offer(&mut self, contract: &'static Contract) -> Offer {
         if self
             .shared
@@ -102,14 +119,44 @@ impl Peer {
         !self.full.is_empty() && self.full.contains(&hash)
     }
 
+    /// A letter left as the frame of this number.
+    #[inline(always)]
+    pub(super) fn note_letter(&mut self, number: u64, kind: KindId) {
+        self.written = number + 1;
+        match self.unacknowledged.back_mut() {
+            Some(last) if last.kind == kind && last.numbers.end == number => {
+                last.numbers.end = number + 1;
+            }
+            _ => self.note_first_letter(number, kind),
+        }
+    }
+
+    #[inline(never)]
+    fn note_first_letter(&mut self, number: u64, kind: KindId) {
+        let numbers = number..number + 1;
+        self.unacknowledged.push_back(Letters { kind, numbers });
+    }
+
     /// `unacknowledged` is how many data frames the link says were not acknowledged.
+    #[inline]
     pub(super) fn forget_acknowledged(&mut self, unacknowledged: u64) {
         let acknowledged = self.written.saturating_sub(unacknowledged);
-        while let Some((number, _)) = self.unacknowledged.front()
-            && *number < acknowledged
-        {
+        while let Some(letters) = self.unacknowledged.front_mut() {
+            if letters.numbers.end > acknowledged {
+                letters.numbers.start = letters.numbers.start.max(acknowledged);
+                return;
+            }
             self.unacknowledged.pop_front();
         }
+    }
+
+    /// Number and kind of each letter that may not have arrived, oldest first.
+    pub(super) fn unacknowledged(&self) -> impl Iterator<Item = (u64, KindId)> {
+        let each = |letters: &Letters| {
+            let kind = letters.kind;
+            letters.numbers.clone().map(move |number| (number, kind))
+        };
+        self.unacknowledged.iter().flat_map(each)
     }
 }
 

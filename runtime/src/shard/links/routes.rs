@@ -44,11 +44,24 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    #[inline]
+    #[inline(always)]
     fn find(&self, to: Owner) -> Option<usize> {
         let shards = self.places.get(usize::from(to.node.0))?;
         let place = shards.get(usize::from(to.shard.0)).copied().flatten()?;
         Some(place as usize)
+    }
+
+    /// The link to a shard, if it is up and nothing waits for it.
+    #[inline(always)]
+    pub(super) fn clear(&self, to: Owner) -> Option<LinkId> {
+        match &self.routes[self.find(to)?].1 {
+            Route {
+                state: State::Up(link),
+                waiting,
+                ..
+            } if waiting.is_empty() => Some(*link),
+            _ => None,
+        }
     }
 
     /// The route to a shard, which begins as `state` says if there was none.
