@@ -37,7 +37,7 @@ pub struct Counters {
     pub links_resumed: u64,
     /// Links that ended, those that never came up included.
     pub links_down: u64,
-    /// Data frames accepted for sending.
+    /// Data frames accepted for sending, as of the last flush.
     pub frames_out: u64,
     /// Data frames taken in.
     pub frames_in: u64,

@@ -151,7 +151,6 @@ impl Shard {
         call: Option<CallId>,
         (link, number): (LinkId, u64),
     ) {
-        self.counters().frames_out.add(1);
         if !message.payload.is_inert() {
             drop_quietly(std::mem::take(message.payload));
         }
@@ -320,10 +319,7 @@ impl Shard {
         };
         match answered {
             (true, None) => {}
-            (true, Some(spent)) => {
-                self.counters().frames_out.add(1);
-                drop_quietly(spent);
-            }
+            (true, Some(spent)) => drop_quietly(spent),
             (false, spent) => {
                 self.counters().replies_dropped.add(1);
                 drop_quietly(spent);

@@ -67,6 +67,7 @@ impl Shard {
             links.linger();
             links.endpoint.close_all(now, code);
             links.linger();
+            self.count_frames_out(links);
         }
         // Best effort: a peer that misses it notices by itself, only later.
         for _ in 0..CLOSE_ROUNDS {

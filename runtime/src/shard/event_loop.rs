@@ -20,6 +20,7 @@ use crate::panics::{drop_quietly, wake_quietly};
 use crate::shard::Shard;
 use crate::shard::ending::finish;
 use crate::shard::ingress::{OutsideLane, drain_lanes};
+use crate::shard::links::Links;
 use crate::shard::turn::Grains;
 use crate::shard::wakers::Ready;
 use crate::shared::Command;
@@ -376,7 +377,14 @@ impl Shard {
         self.pump_links();
         if let Some(links) = self.links.borrow_mut().as_mut() {
             links.endpoint.flush(self.now.get());
+            self.count_frames_out(links);
         }
+    }
+
+    /// Lets others see how many frames have left.
+    pub(super) fn count_frames_out(&self, links: &Links) {
+        let frames = links.endpoint.counters().frames_out;
+        self.counters().frames_out.set(frames);
     }
 
     /// When there is something to do even if nothing comes in.
@@ -403,7 +411,7 @@ impl Shard {
                 .links
                 .borrow()
                 .as_ref()
-                .is_none_or(super::links::Links::is_at_rest)
+                .is_none_or(Links::is_at_rest)
     }
 
     fn host(&self, kind: teff_contract::Kind) {
@@ -440,7 +448,7 @@ const LEAVE_OUTSIDE: u32 = 3;
 const IDLE_TURNS_PER_LOOK: u64 = 8;
 
 /// Events of links per turn, for the same reason.
-const EVENTS_PER_TURN: usize = 1024;
+const EVENTS_PER_TURN: usize = 4096;
 
 /// Batches of datagrams per turn; one batch is up to 32 datagrams, each up to 64 KiB with GRO.
 const RECEIVES_PER_TURN: usize = 4;

@@ -127,7 +127,6 @@ impl Shard {
             .as_mut()
             .map(|links| links.pump(now));
         let Some(pumped) = pumped else { return };
-        self.counters().frames_out.add(pumped.frames);
         drop_quietly(pumped.answers);
         for (parcel, link, number) in pumped.sent {
             if let Some(call) = parcel.call {

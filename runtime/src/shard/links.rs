@@ -22,7 +22,7 @@ use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
 use teff_wire::{CallId, CloseCode, Epoch, Hello, KindId, KindOffer, MethodId, NodeId};
 
 use self::backoff::backoff;
-use self::frames::{Answered, Outbound, answer, send, write};
+use self::frames::{Answered, Outbound, answer, express, send};
 use self::peers::{Peer, Peers};
 use self::routes::{Routes, State};
 use crate::envelope::Settled;
@@ -61,8 +61,6 @@ pub(crate) struct Pumped {
     pub expired: Vec<Parcel>,
     pub refused: Vec<(Parcel, TellError)>,
     pub answers: Vec<Settled>,
-    /// How many frames were sent.
-    pub frames: u64,
 }
 
 /// What a link leaves behind when it goes down.
@@ -100,9 +98,6 @@ impl Links {
     ) -> Option<(LinkId, u64)> {
         let link = self.routes.clear(to)?;
         let peer = self.peers.get_mut(link)?;
-        if !peer.is_clear(message.target.contract) {
-            return None;
-        }
         let outbound = Outbound {
             target: message.target,
             method: message.method,
@@ -110,8 +105,8 @@ impl Links {
             call,
             deadline,
         };
-        let sent = write(&mut self.endpoint, (link, peer), self.epoch, &outbound, now);
-        Some((link, sent.ok()?))
+        let sent = express(&mut self.endpoint, (link, peer), self.epoch, &outbound, now);
+        Some((link, sent?))
     }
 
     /// Sends a message over the link to its destination, or lets it wait for that link, which is
@@ -284,7 +279,6 @@ impl Links {
                 }
             }
         }
-        pumped.frames = pumped.sent.len() as u64;
         for (link, peer) in self.peers.iter_mut() {
             while let Some((number, settled)) = peer.answers.pop_front() {
                 match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
@@ -294,7 +288,6 @@ impl Links {
                     }
                     Answered::Sent(frame) => {
                         peer.written = frame + 1;
-                        pumped.frames += 1;
                     }
                     Answered::Lost => {}
                 }

@@ -74,6 +74,8 @@ impl Endpoint {
     /// Sends the packets of one link.
     fn transmit(&mut self, now: Instant, slot: usize) -> Progress {
         let link = &mut self.links[slot];
+        // Here and not for each frame.
+        self.counters.frames_out += link.outbox.count();
         if link.drained {
             return Progress::Done;
         }

@@ -137,6 +137,7 @@ impl Endpoint {
         }
         link.phase = Phase::Ended;
         let (id, peer, sent) = (link.id, link.peer, link.outbox.sent());
+        self.counters.frames_out += link.outbox.count();
         link.clear();
         let remote = link.connection.remote_address();
         let node = self.settings.local().node;

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use quinn_proto::{Connection, SendStream, WriteError as QuicError};
 use rkyv::util::AlignedVec;
-use teff_wire::{Header, To, WriteError, Writer, after_frames};
+use teff_wire::{Header, Spot, To, WriteError, Writer, after_frames};
 
 use crate::{
     error::SendError,
@@ -23,8 +23,10 @@ use crate::{
 /// The outbound side of a link.
 pub(crate) struct Outbox {
     writer: Writer,
-    /// Data frames in the writer.
-    writing: u64,
+    /// The number of the first data frame in the writer.
+    first: u64,
+    /// How many bytes may be in the writer for the next frame to need no second thought.
+    express_below: usize,
     hello: Bytes,
     open: bool,
     /// Batches that QUIC has not taken, or not wholly.
@@ -42,6 +44,8 @@ pub(crate) struct Outbox {
     /// How many data frames went wholly into this connection, or were taken in before it.
     passed: u64,
     sent: Sent,
+    /// How many data frames were counted.
+    counted: u64,
 }
 
 /// Whole frames, sealed together.
@@ -60,7 +64,8 @@ impl Outbox {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             writer: Writer::new(limits.max_payload, limits.names),
-            writing: 0,
+            first: 0,
+            express_below: 0,
             hello: Bytes::new(),
             open: false,
             waiting: VecDeque::new(),
@@ -73,6 +78,7 @@ impl Outbox {
             departing_max: limits.large,
             passed: 0,
             sent: Sent::default(),
+            counted: 0,
         }
     }
 
@@ -139,11 +145,37 @@ impl Outbox {
             self.departing.push(number, self.writer.detach(header, len));
         }
         self.sent.written += 1;
-        self.writing += 1;
         if self.writer.len() >= SEAL_AT {
             self.seal();
         }
+        self.find_room();
         Ok(number)
+    }
+
+    /// Appends a tell or call and returns its number, if nothing is in the way: its grain was
+    /// written to before and is found at its spot, there is room, and the payload is not large. In
+    /// every other case nothing happens.
+    #[inline(always)]
+    pub(crate) fn express<E>(
+        &mut self,
+        header: &Header,
+        spot: &Spot,
+        payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
+    ) -> Option<u64> {
+        if self.writer.len() >= self.express_below {
+            return None;
+        }
+        self.writer.express(header, spot, (LARGE, payload))?;
+        let number = self.sent.written;
+        self.sent.written = number + 1;
+        Some(number)
+    }
+
+    /// Works out how far the writer may be filled without a look at everything else.
+    fn find_room(&mut self) {
+        let is_open = self.retained_bytes < self.retained_max;
+        let left = self.waiting_max.saturating_sub(self.waiting_bytes);
+        self.express_below = if is_open { left.min(SEAL_AT) } else { 0 };
     }
 
     /// Hands over as much as QUIC takes.
@@ -170,6 +202,7 @@ impl Outbox {
             }
             self.retain();
         }
+        self.find_room();
         Ok(())
     }
 
@@ -205,6 +238,7 @@ impl Outbox {
         while let Some(batch) = self.retained.pop_front_if(|batch| batch.end() <= taken_in) {
             self.retained_bytes -= batch.bytes.len();
         }
+        self.find_room();
         true
     }
 
@@ -228,6 +262,7 @@ impl Outbox {
             batch.rest = batch.bytes.slice(after_frames(&batch.bytes, done)..);
         }
         self.waiting_bytes = self.waiting.iter().map(|batch| batch.rest.len()).sum();
+        self.find_room();
         true
     }
 
@@ -237,13 +272,21 @@ impl Outbox {
     }
 
     /// How far the data frames got.
+    #[inline]
     pub(crate) fn sent(&self) -> Sent {
         self.sent
+    }
+
+    /// How many data frames were accepted since this was asked last.
+    pub(crate) fn count(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.counted, self.sent.written);
+        self.counted - before
     }
 
     /// Lets go of everything; the counts stay.
     pub(crate) fn clear(&mut self) {
         self.writer = Writer::new(0, 1);
+        self.express_below = 0;
         self.hello = Bytes::new();
         self.waiting = VecDeque::new();
         self.waiting_bytes = 0;
@@ -258,12 +301,12 @@ impl Outbox {
         }
         let bytes = self.writer.take();
         self.waiting_bytes += bytes.len();
-        let frames = std::mem::take(&mut self.writing);
+        let first = std::mem::replace(&mut self.first, self.sent.written);
         self.waiting.push_back(Batch {
             rest: bytes.clone(),
             bytes,
-            first: self.sent.written - frames,
-            frames,
+            first,
+            frames: self.sent.written - first,
         });
     }
 }

@@ -77,7 +77,7 @@ impl Writer {
     /// shared with whoever gave them.
     pub fn new(max_payload: usize, names_max: u32) -> Self {
         Self {
-            max_payload,
+            max_payload: max_payload.min(crate::MAX_PAYLOAD),
             numbers: Numbers::new(names_max),
             buffer: AlignedVec::new(),
             end: 0,
@@ -159,6 +159,39 @@ impl Writer {
             self.buffer.resize(at + padded(len), 0);
         }
         Ok(self.commit(start))
+    }
+
+    /// Appends a tell or call as [`frame_to`](Self::frame_to) does, if nothing is in the way: the
+    /// grain is found at its spot, the payload has no more than `most` bytes, and the buffer was
+    /// begun. Returns how many bytes the frame takes. In every other case nothing was written and
+    /// `None` is returned, whatever the reason: then [`frame_to`](Self::frame_to) does it, or says
+    /// why not.
+    #[inline(always)]
+    pub fn express<E>(
+        &mut self,
+        header: &Header,
+        spot: &Spot,
+        (most, payload): (usize, impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>),
+    ) -> Option<usize> {
+        let number = self.numbers.find_at(spot)?;
+        let head = self.end;
+        if head == 0 || self.buffer.len() != head || !header.frame.is_addressed() {
+            return None;
+        }
+        header.append_to(&mut self.buffer, number, (0, false));
+        let at = self.buffer.len();
+        let is_written = payload(&mut self.buffer).is_ok();
+        let len = self.buffer.len().wrapping_sub(at);
+        if !is_written || len > most.min(self.max_payload) {
+            self.roll_back();
+            return None;
+        }
+        self.buffer[head..head + 4].copy_from_slice(&(len as u32).to_le_bytes());
+        if !len.is_multiple_of(UNIT) {
+            self.buffer.resize(at + padded(len), 0);
+        }
+        self.end = self.buffer.len();
+        Some(self.end - head)
     }
 
     /// Appends a tell, call or reply whose payload of `len` bytes goes on a stream of its own,
@@ -317,6 +350,7 @@ impl Writer {
     }
 
     /// Cuts off what is not a whole frame.
+    #[cold]
     fn roll_back(&mut self) {
         self.numbers.take_back();
         if self.buffer.len() == self.end {

@@ -19,6 +19,27 @@ pub(super) struct Outbound<'a> {
 }
 
 impl<'a> Outbound<'a> {
+    // In one piece with who reads it: a header that is put together in memory and read again as a
+    // whole waits for the stores.
+    #[inline(always)]
+    fn header(&self, epoch: Epoch, now: Micros) -> Header {
+        Header {
+            frame: if self.call.is_some() {
+                FrameType::Call
+            } else {
+                FrameType::Tell
+            },
+            status: Status::Ok,
+            method: self.method,
+            kind: self.target.contract.kind,
+            hops: 0,
+            number: self.call.map_or(0, CallId::to_u64),
+            // What waited is checked before; a call that is just being made has its time left.
+            deadline_us: self.deadline.to_wire(now).unwrap_or(1),
+            epoch,
+        }
+    }
+
     pub(super) fn of(parcel: &'a Parcel) -> Self {
         Self {
             target: &parcel.target,
@@ -38,55 +59,44 @@ pub(super) fn send(
     message: &Outbound<'_>,
     now: Micros,
 ) -> Result<u64, TellError> {
-    let contract = message.target.contract;
+    let target = message.target;
+    let contract = target.contract;
     let (kind, node) = (contract.name, peer.node);
     match peer.offer(contract) {
         Offer::Same => {}
         Offer::Other => return Err(TellError::InterfaceMismatch { kind, node }),
         Offer::None => return Err(TellError::UnknownKind { kind, node }),
     }
-    write(endpoint, (link, peer), epoch, message, now).map_err(|error| tell_error(&error, node))
-}
-
-/// The same for a contract that was found to be shared with the peer.
-// In one piece with its callers: a header that is put together in memory and read again as a whole
-// waits for the stores.
-#[inline(always)]
-pub(super) fn write(
-    endpoint: &mut Endpoint,
-    (link, peer): (LinkId, &mut Peer),
-    epoch: Epoch,
-    message: &Outbound<'_>,
-    now: Micros,
-) -> Result<u64, SendError<()>> {
-    let target = message.target;
-    let kind = target.contract.kind;
-    let header = Header {
-        frame: if message.call.is_some() {
-            FrameType::Call
-        } else {
-            FrameType::Tell
-        },
-        status: Status::Ok,
-        method: message.method,
-        kind,
-        hops: 0,
-        number: message.call.map_or(0, CallId::to_u64),
-        // What waited is checked before; a call that is just being made has its time left.
-        deadline_us: message.deadline.to_wire(now).unwrap_or(1),
-        epoch,
-    };
     let to = To {
         key: &target.key,
         hash: target.hash,
         spot: Some(&target.spot),
     };
-    let payload = message.payload;
-    let number = endpoint.send_to(link, &header, Some(to), |out| {
-        payload.encode(out).map_err(drop)
-    })?;
-    peer.note_letter(number, kind);
+    let header = message.header(epoch, now);
+    let sent = endpoint.send_to(link, &header, Some(to), |out| message.payload.encode(out));
+    let number = sent.map_err(|error| tell_error(&error, node))?;
+    peer.note_letter(number, contract.kind);
     Ok(number)
+}
+
+/// Sends a message of which [`send`] has sent others, if nothing is in the way. In every other case
+/// nothing happens.
+#[inline(always)]
+pub(super) fn express(
+    endpoint: &mut Endpoint,
+    (link, peer): (LinkId, &mut Peer),
+    epoch: Epoch,
+    message: &Outbound<'_>,
+    now: Micros,
+) -> Option<u64> {
+    let target = message.target;
+    if !peer.is_clear(target.contract) {
+        return None;
+    }
+    let header = message.header(epoch, now);
+    let number = endpoint.express(link, &header, &target.spot, |out| message.payload.encode(out))?;
+    peer.note_letter(number, target.contract.kind);
+    Some(number)
 }
 
 fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {

@@ -23,8 +23,9 @@ pub(super) struct Peer {
     pub answers: VecDeque<(u64, Settled)>,
     /// How many data frames were sent on the link: letters and answers.
     pub written: u64,
-    /// The letters that may not have arrived, oldest first.
+    /// The letters that may not have arrived, oldest first, but for those that left last.
     unacknowledged: VecDeque<Letters>,
+    last: Letters,
 }
 
 /// Letters to one kind that left one behind the other.
@@ -51,6 +52,10 @@ impl Peer {
             answers: VecDeque::new(),
             written: 0,
             unacknowledged: VecDeque::new(),
+            last: Letters {
+                kind: KindId(0),
+                numbers: 0..0,
+            },
         }
     }
 
@@ -123,18 +128,20 @@ impl Peer {
     #[inline(always)]
     pub(super) fn note_letter(&mut self, number: u64, kind: KindId) {
         self.written = number + 1;
-        match self.unacknowledged.back_mut() {
-            Some(last) if last.kind == kind && last.numbers.end == number => {
-                last.numbers.end = number + 1;
-            }
-            _ => self.note_first_letter(number, kind),
+        if self.last.kind == kind && self.last.numbers.end == number {
+            self.last.numbers.end = number + 1;
+        } else {
+            self.note_first_letter(number, kind);
         }
     }
 
     #[inline(never)]
     fn note_first_letter(&mut self, number: u64, kind: KindId) {
         let numbers = number..number + 1;
-        self.unacknowledged.push_back(Letters { kind, numbers });
+        let before = std::mem::replace(&mut self.last, Letters { kind, numbers });
+        if !before.numbers.is_empty() {
+            self.unacknowledged.push_back(before);
+        }
     }
 
     /// `unacknowledged` is how many data frames the link says were not acknowledged.
@@ -148,6 +155,8 @@ impl Peer {
             }
             self.unacknowledged.pop_front();
         }
+        let last = &mut self.last.numbers;
+        last.start = last.start.max(acknowledged).min(last.end);
     }
 
     /// Number and kind of each letter that may not have arrived, oldest first.
@@ -156,7 +165,7 @@ impl Peer {
             let kind = letters.kind;
             letters.numbers.clone().map(move |number| (number, kind))
         };
-        self.unacknowledged.iter().flat_map(each)
+        self.unacknowledged.iter().chain([&self.last]).flat_map(each)
     }
 }
 
