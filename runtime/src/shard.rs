@@ -105,6 +105,7 @@ pub(crate) struct Shard {
 #[derive(Default)]
 struct Paces {
     lanes: Pace,
+    links: Pace,
     outside: Pace,
     queue: Pace,
     ready: Pace,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use teff_contract::Kind;
-use teff_core::hash::PlacementKey;
+use teff_contract::{Kind, Target};
+use teff_core::hash::{GrainHash, PlacementKey};
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
 use teff_core::view::View;
@@ -108,6 +108,38 @@ impl NodeShared {
     /// Now, on the node's own clock.
     pub(crate) fn micros(&self, now: Instant) -> Micros {
         Micros::default().after(now.saturating_duration_since(self.started))
+    }
+
+    /// Where a grain lives, as the reference remembers it from this view, or as the view says.
+    #[inline]
+    pub(crate) fn owner_of(&self, target: &Target) -> Option<Owner> {
+        self.remembered(target).or_else(|| self.look_up(target))
+    }
+
+    /// Where a grain lives, if the reference remembers it from this view.
+    #[inline(always)]
+    pub(crate) fn remembered(&self, target: &Target) -> Option<Owner> {
+        let way = target.way.get();
+        (way != 0 && (way >> 32) as u32 == self.epoch).then_some(Owner {
+            node: NodeId((way >> 16) as u16),
+            shard: ShardId(way as u16),
+        })
+    }
+
+    /// How the way to every grain on this node begins.
+    pub(crate) fn inside(&self) -> u64 {
+        u64::from(self.epoch) << 16 | u64::from(self.id.0)
+    }
+
+    #[cold]
+    fn look_up(&self, target: &Target) -> Option<Owner> {
+        let owner = self
+            .view
+            .place(target.contract.kind, GrainHash(target.hash))?;
+        let Owner { node, shard } = owner;
+        let place = u64::from(node.0) << 16 | u64::from(shard.0);
+        target.way.set(u64::from(self.epoch) << 32 | place);
+        Some(owner)
     }
 
     /// The inverse of [`micros`](Self::micros).

@@ -9,7 +9,7 @@ use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
 use teff_transport::LinkId;
-use teff_wire::{CallId, MethodId, NodeId, ShardId};
+use teff_wire::{CallId, MethodId, ShardId};
 
 use crate::counters::KindCell;
 use crate::envelope::{CallRef, Content, Envelope, Letter, LinkCall, Pressure, ReplyTo, Settled};
@@ -467,39 +467,5 @@ impl Letter {
         if let Content::Value { payload, .. } = &mut self.content {
             arguments.move_to(payload);
         }
-    }
-}
-
-impl crate::shared::NodeShared {
-    /// Where a grain lives, as the reference remembers it from this view, or as the view says.
-    #[inline]
-    pub(crate) fn owner_of(&self, target: &Target) -> Option<Owner> {
-        self.remembered(target).or_else(|| self.look_up(target))
-    }
-
-    /// Where a grain lives, if the reference remembers it from this view.
-    #[inline(always)]
-    pub(crate) fn remembered(&self, target: &Target) -> Option<Owner> {
-        let way = target.way.get();
-        (way != 0 && (way >> 32) as u32 == self.epoch).then_some(Owner {
-            node: NodeId((way >> 16) as u16),
-            shard: ShardId(way as u16),
-        })
-    }
-
-    /// How the way to every grain on this node begins.
-    pub(crate) fn inside(&self) -> u64 {
-        u64::from(self.epoch) << 16 | u64::from(self.id.0)
-    }
-
-    #[cold]
-    fn look_up(&self, target: &Target) -> Option<Owner> {
-        let owner = self
-            .view
-            .place(target.contract.kind, GrainHash(target.hash))?;
-        let Owner { node, shard } = owner;
-        let place = u64::from(node.0) << 16 | u64::from(shard.0);
-        target.way.set(u64::from(self.epoch) << 32 | place);
-        Some(owner)
     }
 }

@@ -110,7 +110,7 @@ impl<D: Driver> EventLoop<D> {
         }
         let mut work = inner + self.take_orders();
         work += self.receive(inner == 0);
-        work += self.grains.take_link_events(EVENTS_PER_TURN);
+        work += self.grains.take_link_events();
         work += self.take_outside(work == 0);
         work += self.shard.fire_timers();
         work += self.shard.expire_calls();
@@ -407,11 +407,7 @@ impl Shard {
             && self.ready.borrow().is_empty()
             && self.calls.borrow().is_empty()
             && self.lanes_are_flushed()
-            && self
-                .links
-                .borrow()
-                .as_ref()
-                .is_none_or(Links::is_at_rest)
+            && self.links.borrow().as_ref().is_none_or(Links::is_at_rest)
     }
 
     fn host(&self, kind: teff_contract::Kind) {
@@ -446,9 +442,6 @@ const LEAVE_OUTSIDE: u32 = 3;
 
 /// Idle turns between two looks at the clock: together about a microsecond.
 const IDLE_TURNS_PER_LOOK: u64 = 8;
-
-/// Events of links per turn, for the same reason.
-const EVENTS_PER_TURN: usize = 4096;
 
 /// Batches of datagrams per turn; one batch is up to 32 datagrams, each up to 64 KiB with GRO.
 const RECEIVES_PER_TURN: usize = 4;

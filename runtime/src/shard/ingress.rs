@@ -262,13 +262,28 @@ impl Grains {
         Some(errand)
     }
 
-    /// Takes in what has arrived on links, at most `max` events. Returns how many there were.
-    pub(crate) fn take_link_events(&mut self, max: usize) -> usize {
+    /// Takes in what has arrived on links. Returns how many events there were.
+    pub(crate) fn take_link_events(&mut self) -> usize {
+        let shard = Rc::clone(&self.shard);
+        let mut stage = shard.paces.links.begin();
         let mut count = 0;
-        while count < max {
-            count += self.run_frames(max - count);
-            if count >= max {
+        while count < LINK_EVENTS {
+            let wanted = stage.batch();
+            let taken = self.take_some_link_events(wanted);
+            count += taken;
+            if taken < wanted || stage.is_over(|| shard.keep_time()) {
                 break;
+            }
+        }
+        count
+    }
+
+    fn take_some_link_events(&mut self, max: usize) -> usize {
+        let mut count = 0;
+        loop {
+            count += self.run_frames(max - count);
+            if count == max {
+                return count;
             }
             let event = self
                 .shard
@@ -282,11 +297,10 @@ impl Grains {
                     self.take_frame(link, frame);
                 }
                 Some(event) => self.shard.take_event(event),
-                None => break,
+                None => return count,
             }
             count += 1;
         }
-        count
     }
 
     /// Runs frames where they lie, at most `max`. Returns how many.
@@ -405,6 +419,10 @@ fn deliver_outside(call: OutsideCall, refusal: Refusal) {
     // The receiver may have given up waiting.
     drop_quietly(call.reply.send(Err(refusal.into())));
 }
+
+/// How many events of links are taken in one turn of the loop: as many small frames as a turn of
+/// receiving brings.
+const LINK_EVENTS: usize = 4096;
 
 /// How many envelopes of an inner lane are taken in one turn of the loop.
 const LANE_BATCH: usize = 1024;

@@ -86,8 +86,8 @@ impl Links {
         }
     }
 
-    /// Sends a message over the link to its destination if that is up and nothing stands in the way.
-    /// In every other case it does nothing.
+    /// Sends a message over the link to its destination if that is up and nothing is in the way. In
+    /// every other case it does nothing.
     #[inline(always)]
     pub(crate) fn try_express(
         &mut self,

@@ -275,7 +275,11 @@ impl Layout {
     #[inline(always)]
     pub(crate) fn method(self, frame: &[u8]) -> MethodId {
         let addressed = self.frame.is_addressed();
-        MethodId(if addressed { u16_at(first(frame), 6) } else { 0 })
+        MethodId(if addressed {
+            u16_at(first(frame), 6)
+        } else {
+            0
+        })
     }
 
     /// The number and the deadline in a checked frame, if it is a call.

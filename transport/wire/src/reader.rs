@@ -292,7 +292,10 @@ impl Reader {
                 let (part, rest) = chunk.split_at(missing.min(chunk.len()));
                 self.block.extend_from_slice(part);
                 // One that is not allowed stays as it is, and is refused when its turn comes.
-                (frame_len(self.block.first_chunk()?, self.max_payload)?, rest)
+                (
+                    frame_len(self.block.first_chunk()?, self.max_payload)?,
+                    rest,
+                )
             }
         };
         self.needed = Some(needed);
@@ -355,7 +358,8 @@ impl Reader {
         }
         self.block.reserve_exact(frames.len());
         self.block.extend_from_slice(frames);
-        self.behind.push_back(pool::share(mem::take(&mut self.block)));
+        self.behind
+            .push_back(pool::share(mem::take(&mut self.block)));
     }
 
     /// Makes room for `additional` bytes of a frame of `frame_len` bytes: at least doubles, so

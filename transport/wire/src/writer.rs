@@ -295,12 +295,7 @@ impl Writer {
 
     /// Appends a header, behind a name frame if its grain needs one, and returns where it starts.
     #[inline(always)]
-    fn put_head(
-        &mut self,
-        header: &Header,
-        grain: Option<To<'_>>,
-        payload: (u32, bool),
-    ) -> usize {
+    fn put_head(&mut self, header: &Header, grain: Option<To<'_>>, payload: (u32, bool)) -> usize {
         let number = if header.frame.is_addressed() {
             let to = grain.expect("a tell or call names the grain it is for");
             let known = to.spot.and_then(|spot| self.numbers.find_at(spot));

@@ -270,7 +270,7 @@ fn a_writer_remembers_as_many_grains_as_it_may() {
         })
         .bytes_current;
     }
-    assert!(kept <= 256 * (32 + 8) + 64, "{kept}");
+    assert!(kept <= 256 * (32 + 8 + 8) + 64, "{kept}");
 }
 
 #[test]

@@ -94,7 +94,9 @@ pub(super) fn express(
         return None;
     }
     let header = message.header(epoch, now);
-    let number = endpoint.express(link, &header, &target.spot, |out| message.payload.encode(out))?;
+    let number = endpoint.express(link, &header, &target.spot, |out| {
+        message.payload.encode(out)
+    })?;
     peer.note_letter(number, target.contract.kind);
     Some(number)
 }

@@ -165,7 +165,10 @@ impl Peer {
             let kind = letters.kind;
             letters.numbers.clone().map(move |number| (number, kind))
         };
-        self.unacknowledged.iter().chain([&self.last]).flat_map(each)
+        self.unacknowledged
+            .iter()
+            .chain([&self.last])
+            .flat_map(each)
     }
 }
 

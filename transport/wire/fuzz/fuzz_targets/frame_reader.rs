@@ -18,8 +18,9 @@ fuzz_target!(|input: &[u8]| {
     let Some((cut, stream)) = input.split_first() else {
         return;
     };
-    let whole = read(stream, stream.len().max(1));
-    assert_eq!(whole, read(stream, usize::from(*cut) + 1));
+    let whole = read(stream, stream.len().max(1), false);
+    assert_eq!(whole, read(stream, usize::from(*cut) + 1, false));
+    assert_eq!(whole, read(stream, usize::from(*cut) + 1, true));
     let (frames, error, (buffered, names)) = whole;
     let framed = frames.iter().map(|frame| frame.payload.len() + 16);
     assert!(framed.sum::<usize>() + names * 32 + buffered <= stream.len());
@@ -41,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(*written, stream[..written.len()]);
         assert!(error.is_some() || written.len() + buffered == stream.len());
     }
-    let (again, error, (buffered, _)) = read(&written, usize::MAX);
+    let (again, error, (buffered, _)) = read(&written, usize::MAX, true);
     assert_eq!((again, error, buffered), (frames, None, 0));
 });
 
@@ -61,7 +62,7 @@ fn write(writer: &mut Writer, frame: &Frame) {
 }
 
 /// The frames, the error, the bytes that are left, and how many numbers were given.
-fn read(stream: &[u8], cut: usize) -> (Vec<Frame>, Option<FrameError>, (usize, usize)) {
+fn read(stream: &[u8], cut: usize, by_runs: bool) -> (Vec<Frame>, Option<FrameError>, (usize, usize)) {
     let hash = |kind: teff_wire::KindId, key: &teff_wire::Key| {
         // All sets of a writer's table, and more than one grain in each.
         u64::from(kind.0) ^ key.as_str().len() as u64
@@ -72,12 +73,22 @@ fn read(stream: &[u8], cut: usize) -> (Vec<Frame>, Option<FrameError>, (usize, u
         for chunk in stream.chunks(cut) {
             let result = reader.push(chunk);
             assert!(reader.ready() <= chunk.len() / 16 + 1);
-            frames.extend(std::iter::from_fn(|| reader.next()));
+            loop {
+                if by_runs && let Some(mut run) = reader.take_run() {
+                    while let Some(frame) = run.next() {
+                        frames.push(frame.to_frame());
+                    }
+                    reader.put_back(run);
+                }
+                let Some(frame) = reader.next() else { break };
+                frames.push(frame);
+            }
             assert!(reader.names() <= NAMES as usize);
-            if let Err(error) = result {
+            if let Some(error) = reader.failed() {
                 assert_eq!(reader.push(&[]), Err(error));
                 break 'read Some(error);
             }
+            assert_eq!(result, Ok(()));
         }
         None
     };

@@ -152,7 +152,34 @@ pub(crate) fn read(stream: &[u8], lens: &[usize]) -> (Vec<Frame>, Option<FrameEr
     for chunk in cut(stream, lens) {
         let result = reader.push(chunk);
         frames.extend(std::iter::from_fn(|| reader.next()));
-        if let Err(error) = result {
+        if let Some(error) = reader.failed() {
+            return (frames, Some(error));
+        }
+        assert_eq!(result, Ok(()));
+    }
+    (frames, None)
+}
+
+/// The same by runs, as far as they go.
+pub(crate) fn read_by_runs(stream: &[u8], lens: &[usize]) -> (Vec<Frame>, Option<FrameError>) {
+    let mut reader = reader();
+    let mut frames = Vec::new();
+    for chunk in cut(stream, lens) {
+        // What is malformed is found when its turn comes.
+        let _ = reader.push(chunk);
+        loop {
+            if let Some(mut run) = reader.take_run() {
+                let before = frames.len();
+                while let Some(frame) = run.next() {
+                    frames.push(frame.to_frame());
+                }
+                assert_eq!(run.taken(), (frames.len() - before) as u64);
+                reader.put_back(run);
+            }
+            let Some(frame) = reader.next() else { break };
+            frames.push(frame);
+        }
+        if let Some(error) = reader.failed() {
             return (frames, Some(error));
         }
     }
