@@ -87,6 +87,7 @@ pub use node::{Builder, Node};
 pub use probe::Obstacle;
 
 #[doc(hidden)]
+pub use bytes::Bytes;
 pub use teff_contract::generated;
 pub use teff_contract::{
     Archived, Arguments, Call, CallError, Ctx, Doubt, Failure, GrainRef, Kind, LinkReason, Message,

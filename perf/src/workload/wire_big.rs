@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures_lite::future::yield_now;
-use teff::TellError;
+use teff::{Bytes, TellError};
 
 use super::call;
 use crate::bulk::{BIG, BulkRef};
@@ -27,7 +27,7 @@ pub(super) struct WireBig<R> {
     /// Who tells big payloads.
     teller: Driver,
     bulk: BulkRef,
-    payload: Arc<Vec<u8>>,
+    payload: Bytes,
     next: u64,
 }
 
@@ -38,7 +38,7 @@ impl<R: Target> WireBig<R> {
         Ok(Self {
             teller: pair.rig.drivers(0, 2).remove(1),
             bulk: pair.far_grains(1).remove(0),
-            payload: Arc::new(vec![0; BIG]),
+            payload: vec![0; BIG].into(),
             next: 0,
             pair,
         })
@@ -64,7 +64,7 @@ impl<R: Target> Scenario for WireBig<R> {
         let messages = alone.messages;
         self.pair.handled_in_order(&mut alone, messages, 0)?;
 
-        let (bulk, payload, first) = (self.bulk.clone(), Arc::clone(&self.payload), self.next);
+        let (bulk, payload, first) = (self.bulk.clone(), self.payload.clone(), self.next);
         let telling = self
             .teller
             .drive(move |_| tells(bulk, payload, first, half))?;
@@ -103,17 +103,17 @@ impl<R: Target> Scenario for WireBig<R> {
 
 async fn tells(
     bulk: BulkRef,
-    payload: Arc<Vec<u8>>,
+    payload: Bytes,
     first: u64,
     time: Duration,
 ) -> anyhow::Result<Sample> {
     let mut number = first;
     let meter = Meter::start();
     while meter.begin().elapsed() < time {
-        match bulk.take(number, payload.to_vec()).tell() {
+        match bulk.take(number, payload.clone()).tell() {
             Ok(()) => {}
             Err(TellError::Busy) => {
-                let take = bulk.take(number, payload.to_vec());
+                let take = bulk.take(number, payload.clone());
                 take.timeout(PATIENCE).when_room().await?;
             }
             Err(error) => return Err(error.into()),

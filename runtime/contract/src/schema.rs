@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use teff_wire::Fingerprint;
 
 /// The structure of a type that may travel.
@@ -246,6 +247,12 @@ impl<T: Schema> Schema for Option<T> {
 
 impl<T: Schema> Schema for Vec<T> {
     const TYPE: &'static Type = &Type::List(T::TYPE);
+}
+
+/// The same on the wire as a `Vec<u8>`. Cloning one copies nothing, so a large payload that goes to
+/// many, or is kept as well, is written once: into the buffer that leaves.
+impl Schema for Bytes {
+    const TYPE: &'static Type = Vec::<u8>::TYPE;
 }
 
 impl<T: Schema> Schema for Box<T> {
