@@ -16,7 +16,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr, ops::Range, sync::Arc, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn_proto::{ServerConfig, TransportConfig, VarInt};
 use rkyv::util::AlignedVec;
 use slab::Slab;
@@ -35,11 +35,14 @@ use crate::{
     socket::{Batch, Socket},
 };
 
+mod arena;
 mod lifecycle;
 mod resuming;
 mod arrival;
 mod departure;
 mod progress;
+
+use self::arena::Arena;
 
 /// The links of one shard.
 pub struct Endpoint {
@@ -76,7 +79,7 @@ pub struct Endpoint {
 
     batch: Batch,
     /// Received bytes are copied here, so that datagrams share allocations.
-    arena: BytesMut,
+    arena: Arena,
     /// Datagrams on their way out.
     departing: Vec<u8>,
     /// A batch in `departing` that the socket did not take yet.
@@ -144,7 +147,7 @@ impl Endpoint {
             now: Instant::now(),
             earliest: None,
             batch: Batch::new(),
-            arena: BytesMut::new(),
+            arena: Arena::default(),
             departing: Vec::new(),
             blocked: None,
             answer: Vec::new(),

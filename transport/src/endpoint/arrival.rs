@@ -22,10 +22,6 @@ use crate::{
     steering::shard_of,
 };
 
-/// How much memory is taken at once for received bytes. Two full batches of the kernel; it is
-/// used again as soon as nothing refers to it.
-const ARENA: usize = 128 * 1024;
-
 impl Endpoint {
     /// Takes one batch of datagrams from the socket and returns how many there were; 0 when the
     /// socket has none. Those for other shards become [`Event::Misrouted`].
@@ -42,11 +38,7 @@ impl Endpoint {
             let (remote, local_ip) = (meta.addr, meta.dst_ip);
             let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
             let stride = meta.stride.max(1);
-            if self.arena.capacity() < bytes.len() {
-                self.arena.reserve(bytes.len().max(ARENA));
-            }
-            self.arena.extend_from_slice(bytes);
-            let mut rest = self.arena.split();
+            let mut rest = self.arena.copy(bytes);
             loop {
                 let bytes = rest.split_to(stride.min(rest.len()));
                 count += 1;

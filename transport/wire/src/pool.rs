@@ -40,6 +40,13 @@ pub fn take(capacity: usize) -> AlignedVec<16> {
     }
 }
 
+/// A copy of these bytes.
+pub(crate) fn copy(bytes: &[u8]) -> AlignedVec<16> {
+    let mut copy = take(bytes.len());
+    copy.extend_from_slice(bytes);
+    copy
+}
+
 /// Keeps a buffer that nobody needs any more, if there is room for it.
 pub(crate) fn give_back(mut buffer: AlignedVec<16>) {
     if buffer.capacity() < SMALLEST {

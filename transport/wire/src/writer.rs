@@ -12,7 +12,7 @@ use rkyv::util::AlignedVec;
 
 use crate::{
     header::{DETACHED, FrameType, Header, UNIT, append_name, padded},
-    id::{Key, KindId},
+    id::{Key, KindId, MethodId},
     numbers::{Numbers, Spot, Wanted},
     pool,
 };
@@ -27,6 +27,23 @@ pub struct Writer {
     end: usize,
     /// The capacity that the next buffer starts with.
     expected: usize,
+    /// What the last frame was whose payload was detached: others like it are likely to be as long.
+    large: Option<Large>,
+}
+
+/// A frame whose payload was detached.
+#[derive(Clone, Copy)]
+struct Large {
+    frame: FrameType,
+    kind: KindId,
+    method: MethodId,
+    len: usize,
+}
+
+impl Large {
+    fn is_like(&self, header: &Header) -> bool {
+        (self.frame, self.kind, self.method) == (header.frame, header.kind, header.method)
+    }
 }
 
 /// The grain that a tell or call is for. Its kind stands in the header.
@@ -82,6 +99,7 @@ impl Writer {
             buffer: AlignedVec::new(),
             end: 0,
             expected: 0,
+            large: None,
         }
     }
 
@@ -132,6 +150,9 @@ impl Writer {
         payload: impl FnOnce(&mut AlignedVec<16>) -> Result<(), E>,
     ) -> Result<usize, WriteError<E>> {
         let start = self.begin();
+        if self.large.is_some() {
+            self.make_room_for(header);
+        }
         let head = self.put_head(header, grain, (0, false));
 
         let at = self.buffer.len();
@@ -176,6 +197,9 @@ impl Writer {
         let number = self.numbers.find_at(spot)?;
         let head = self.end;
         if head == 0 || self.buffer.len() != head || !header.frame.is_addressed() {
+            return None;
+        }
+        if self.large.is_some_and(|large| large.is_like(header)) {
             return None;
         }
         header.append_to(&mut self.buffer, number, (0, false));
@@ -245,11 +269,41 @@ impl Writer {
         let head = at.checked_sub(header.frame.header_len());
         let head = head.expect("the payload stands behind its header");
         self.buffer[head + 4] |= DETACHED;
-        let mut rest = pool::take(at);
-        rest.extend_from_slice(&self.buffer[..at]);
+        let rest = pool::copy(&self.buffer[..at]);
         self.end = at;
+        self.large = Some(Large {
+            frame: header.frame,
+            kind: header.kind,
+            method: header.method,
+            len,
+        });
         let whole = pool::share(mem::replace(&mut self.buffer, rest));
         whole.slice(at..at + len)
+    }
+
+    /// Makes room for a payload as long as that of the last frame like this one: a buffer that
+    /// grows while such a payload is written comes from the operating system, page by page, which
+    /// takes longer than writing it.
+    #[inline(never)]
+    fn make_room_for(&mut self, header: &Header) {
+        let Some(large) = self.large.filter(|large| large.is_like(header)) else {
+            return;
+        };
+        let needed = self.end + large.len + LARGE_HEAD;
+        if self.buffer.capacity() < needed {
+            let mut roomy = pool::take(needed);
+            roomy.extend_from_slice(&self.buffer);
+            pool::give_back(mem::replace(&mut self.buffer, roomy));
+        }
+        // If it is long again, it will be detached again.
+        self.large = None;
+    }
+
+    /// Gives back room that a payload was expected to need.
+    #[inline(never)]
+    fn shed_room(&mut self) {
+        let less = pool::copy(&self.buffer);
+        pool::give_back(mem::replace(&mut self.buffer, less));
     }
 
     /// Hands out all frames written so far, in order and without copying, and starts anew.
@@ -257,6 +311,9 @@ impl Writer {
         self.roll_back();
         if self.end == 0 {
             return Bytes::new();
+        }
+        if self.buffer.capacity() > ROOMY_MAX.max(self.end * 4) {
+            self.shed_room();
         }
         // Remember a burst, but forget it within a few quiet takes: what is handed out stays
         // allocated until the peer has acknowledged it, with all of its unused capacity.
@@ -374,6 +431,13 @@ impl fmt::Debug for Writer {
 
 /// The least that a buffer starts with, in bytes: a handful of small messages.
 const MIN_CAPACITY: usize = 512;
+
+/// What may stand in front of a payload and behind it: a name frame, a header, padding.
+const LARGE_HEAD: usize = 512;
+
+/// A buffer that is larger than this, and than four times what is in it, is not handed out: it
+/// would stay allocated until the peer has acknowledged what is in it.
+const ROOMY_MAX: usize = 512 * 1024;
 
 /// The most that a buffer starts with, in bytes: four of the largest GSO batches.
 const MAX_EXPECTED: usize = 256 * 1024;
