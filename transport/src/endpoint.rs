@@ -39,6 +39,7 @@ mod resuming;
 mod arrival;
 mod departure;
 mod progress;
+mod holding;
 
 /// The links of one shard.
 pub struct Endpoint {

@@ -50,6 +50,10 @@ impl Endpoint {
                 }
                 continue;
             }
+            if link.is_held() {
+                self.guarded(slot, Self::read_held);
+                continue;
+            }
             if matches!(link.phase, Phase::Up | Phase::Broken)
                 && let Some(frame) = link.inbox.next()
             {
@@ -74,7 +78,11 @@ impl Endpoint {
         }
         let slot = *self.readable.front()? as usize;
         let link = self.links.get_mut(slot)?;
-        if link.phase != Phase::Up || !link.control.is_read() || !link.inbox.has_plain() {
+        if link.held
+            || link.phase != Phase::Up
+            || !link.control.is_read()
+            || !link.inbox.has_plain()
+        {
             return None;
         }
         if let Some(due) = link.inbox.take_in(self.now) {
