@@ -1,5 +1,8 @@
 //! Which link leads to which shard of which node, and what waits for one.
 //!
+//! Between two nodes every shard has a link to every shard, or, where those would be too many, to
+//! its partner only, which passes on what is not its own: see [`Pairing`].
+//!
 //! A link is dialled by the first message that needs it. Until it is up, messages wait as values,
 //! bounded; they are encoded when the peer's contracts are known, because a message whose
 //! contract the peer does not share must be refused and not misread. After a failed attempt
@@ -11,13 +14,15 @@ mod peers;
 mod routes;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use teff_contract::{LinkReason, Outgoing, Payload, Target, TellError};
 use teff_core::hash::GrainHash;
+use teff_core::pairing::Pairing;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
+use teff_core::view::View;
 use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
 use teff_wire::{CallId, CloseCode, Epoch, Hello, KindId, KindOffer, MethodId, NodeId};
 
@@ -30,10 +35,22 @@ use crate::envelope::Settled;
 /// The links of one shard.
 pub(crate) struct Links {
     pub endpoint: Endpoint,
+    view: Arc<View>,
     epoch: Epoch,
+    /// How many shards this node has.
+    shards: u16,
     routes: Routes,
     peers: Peers,
-    queue_max: usize,
+    bounds: Bounds,
+}
+
+/// How much links may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many parcels wait for each.
+    pub queue: usize,
+    /// How many make a mesh between two nodes.
+    pub mesh: usize,
 }
 
 /// A message that is to leave over a link.
@@ -77,36 +94,58 @@ pub(crate) struct Wreck {
 }
 
 impl Links {
-    /// No links yet. At most `queue_max` parcels wait for each.
-    pub(crate) fn new(endpoint: Endpoint, epoch: Epoch, queue_max: usize) -> Self {
+    /// No links yet. The node has so many `shards`.
+    pub(crate) fn new(endpoint: Endpoint, view: Arc<View>, shards: u16, bounds: Bounds) -> Self {
         Self {
             endpoint,
-            epoch,
+            epoch: view.epoch(),
+            view,
+            shards,
             routes: Routes::default(),
             peers: Peers::default(),
-            queue_max,
+            bounds,
         }
     }
 
+    /// How many links are up.
+    pub(crate) fn count(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Sends a message over the link to its destination, or lets it wait for that link, which is
-    /// dialled at `address` if need be.
+    /// dialled if need be.
     pub(crate) fn post(
         &mut self,
         message: &mut Outgoing<'_>,
         (call, deadline): (Option<CallId>, Micros),
-        (to, address): (Owner, impl Fn() -> SocketAddr),
+        to: Owner,
         now: (Instant, Micros),
     ) -> Result<Posted, TellError> {
-        let endpoint = &mut self.endpoint;
-        let mut dial = || State::Dialling(endpoint.dial(now.0, to.node, address(), to.shard));
-        let route = self.routes.entry(to, &mut dial);
+        let Self {
+            endpoint,
+            view,
+            shards,
+            bounds,
+            ..
+        } = self;
+        let from = endpoint.shard();
+        let mut dial = |end: Owner| {
+            let address = view.member(end.node).expect(MEMBER).address;
+            State::Dialling(endpoint.dial(now.0, end.node, address, end.shard))
+        };
+        let end = || {
+            let there = view.member(to.node).expect(MEMBER).shards;
+            let shard = Pairing::new(*shards, there, bounds.mesh).via(from, to.shard);
+            Owner { shard, ..to }
+        };
+        let (end, route) = self.routes.way(to, end, &mut dial);
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
                 let reason = reason.clone();
                 let node = to.node;
                 return Err(TellError::NodeUnreachable { node, reason });
             }
-            route.state = dial();
+            route.state = dial(end);
         }
         if let State::Up(link) = route.state
             && route.waiting.is_empty()
@@ -131,7 +170,7 @@ impl Links {
             );
             return sent.map(|number| Posted::Sent(link, number));
         }
-        if route.waiting.len() >= self.queue_max {
+        if route.waiting.len() >= self.bounds.queue {
             return Err(TellError::Busy);
         }
         route.waiting.push_back(Parcel {
@@ -144,10 +183,10 @@ impl Links {
         Ok(Posted::Queued)
     }
 
-    /// A link is up: messages to that shard may take it from here on. `shards` is how many the
-    /// peer has in our view.
-    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello, shards: u16, now: Instant) {
+    /// A link is up: messages to that shard may take it from here on.
+    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello, now: Instant) {
         let (node, shard) = (hello.node, hello.from_shard);
+        let shards = self.view.member(node).map_or(0, |peer| peer.shards);
         if shard.0 >= shards {
             // No honest peer has such a shard, and a dishonest one could make up many.
             self.endpoint.close(now, link, CloseCode::Protocol);
@@ -155,7 +194,8 @@ impl Links {
         }
         let peer = Peer::new(node, shard, &hello.kinds);
         self.peers.insert(link, peer);
-        let route = self.routes.entry(Owner { node, shard }, || State::Up(link));
+        let end = Owner { node, shard };
+        let route = self.routes.ending_at(end, || State::Up(link));
         // A link of the peer's own also replaces one that we are still dialling: nothing has left
         // on that, and what waits for it waits in the route.
         if !matches!(route.state, State::Up(_)) {
@@ -342,6 +382,9 @@ impl Links {
             .collect()
     }
 }
+
+/// Why a member must be found.
+const MEMBER: &str = "an owner is a member";
 
 /// Why a peer must be found.
 const PEER: &str = "a link that is up has a peer";

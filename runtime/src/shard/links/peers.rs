@@ -163,6 +163,11 @@ impl Peers {
         self.iter().next().is_none()
     }
 
+    /// How many there are. Looks at every place.
+    pub(super) fn len(&self) -> usize {
+        self.iter().count()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Peer)> {
         self.0.iter().flatten().map(|(link, peer)| (*link, peer))
     }
