@@ -109,6 +109,7 @@ impl<D: Driver> EventLoop<D> {
         }
         let mut work = inner + self.take_orders();
         work += self.receive(inner == 0);
+        work += self.grains.release_held();
         work += self.grains.take_link_events(EVENTS_PER_TURN);
         work += self.take_outside(work == 0);
         work += self.shard.fire_timers();
@@ -206,7 +207,9 @@ impl<D: Driver> EventLoop<D> {
     }
 
     fn is_waiting_for_room(&self) -> bool {
-        self.shard.is_waited_for_room() || self.outside.iter().any(OutsideLane::is_stuck)
+        self.shard.is_waited_for_room()
+            || self.grains.is_holding()
+            || self.outside.iter().any(OutsideLane::is_stuck)
     }
 
     fn report(&mut self) {
@@ -216,6 +219,7 @@ impl<D: Driver> EventLoop<D> {
         let asked = !self.shard.node.accepting.load(Ordering::Relaxed);
         let at_rest = asked
             && self.grains.suspended() == 0
+            && !self.grains.is_holding()
             && self.shard.is_at_rest()
             && self.lanes.iter_mut().all(Receiver::is_empty)
             && self.outside.iter_mut().all(OutsideLane::is_at_rest);

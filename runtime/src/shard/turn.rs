@@ -24,6 +24,7 @@ use crate::envelope::{Content, Letter, LinkCall, ReplyTo};
 use crate::panics::{drop_quietly, text_of};
 use crate::shard::Shard;
 use crate::shard::catalog::{Catalog, Entry, NONE};
+use crate::shard::held::Held;
 use crate::shard::suspensions::Suspensions;
 use crate::shard::wakers::What;
 
@@ -36,6 +37,8 @@ pub(crate) struct Grains {
     /// The bytes that the last frame of a peer lay in, so that a reference is counted once for all
     /// frames that lie there.
     pub(crate) inbound: Bytes,
+    /// Letters of peers that wait for room in a lane.
+    pub(super) held: Held,
     /// Counters by place among the hosted kinds.
     kinds: Vec<Arc<KindCell>>,
 }
@@ -54,6 +57,7 @@ impl Grains {
             catalog: Catalog::new(shard.node.limits.activations_max),
             suspensions: Suspensions::new(Arc::clone(&shard.node), shard.id()),
             inbound: Bytes::new(),
+            held: Held::default(),
             kinds: Vec::new(),
             shard,
         }
@@ -349,6 +353,7 @@ impl Grains {
 
     /// The shard ends: counts what is left and drops everything.
     pub(crate) fn discard(&mut self) {
+        self.discard_held();
         for suspension in self.suspensions.clear() {
             let entry = self.catalog.entry(suspension.grain);
             let cell = Arc::clone(&self.kinds[entry.kind as usize]);

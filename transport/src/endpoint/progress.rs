@@ -278,6 +278,7 @@ impl Endpoint {
         link.peer = Some(hello.node);
         link.peer_shard = Some(hello.from_shard);
         self.room_for(slot)?;
+        self.settle_crossing(slot)?;
         self.come_up(slot, hello);
         Ok(())
     }
