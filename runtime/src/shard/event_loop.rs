@@ -392,9 +392,7 @@ impl Shard {
             .next_deadline()
             .and_then(|due| self.node.instant(due));
         let links = self.links.borrow();
-        let link = links
-            .as_ref()
-            .and_then(|links| links.endpoint.poll_timeout());
+        let link = links.as_ref().and_then(super::links::Links::poll_timeout);
         [timer, call, link].into_iter().flatten().min()
     }
 

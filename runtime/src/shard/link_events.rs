@@ -120,7 +120,8 @@ impl Shard {
         if self.links.borrow().is_none() {
             return;
         }
-        let now = self.node.micros(Instant::now());
+        let now = Instant::now();
+        let now = (now, self.node.micros(now));
         let pumped = self
             .links
             .borrow_mut()

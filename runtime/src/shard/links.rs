@@ -12,6 +12,7 @@ mod backoff;
 mod frames;
 mod peers;
 mod routes;
+mod yielding;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use self::backoff::backoff;
 use self::frames::{Answered, Outbound, answer, send};
 use self::peers::{Peer, Peers};
 use self::routes::{Routes, State};
+use self::yielding::{MEMBER, dial};
 use crate::envelope::Settled;
 
 /// The links of one shard.
@@ -42,6 +44,8 @@ pub(crate) struct Links {
     routes: Routes,
     peers: Peers,
     bounds: Bounds,
+    /// When a route that waits for the peer's own link is to be dialled again.
+    redial_at: Option<Instant>,
 }
 
 /// How much links may take.
@@ -104,6 +108,7 @@ impl Links {
             routes: Routes::default(),
             peers: Peers::default(),
             bounds,
+            redial_at: None,
         }
     }
 
@@ -129,10 +134,7 @@ impl Links {
             ..
         } = self;
         let from = endpoint.shard();
-        let mut dial = |end: Owner| {
-            let address = view.member(end.node).expect(MEMBER).address;
-            State::Dialling(endpoint.dial(now.0, end.node, address, end.shard))
-        };
+        let mut dial = |end| dial(endpoint, view, end, now.0);
         let end = || {
             let there = view.member(to.node).expect(MEMBER).shards;
             let shard = Pairing::new(*shards, there, bounds.mesh).via(from, to.shard);
@@ -255,6 +257,8 @@ impl Links {
             let leads_there = |peer: &Peer| (peer.node, peer.shard) == (to.node, to.shard);
             if let Some((other, _)) = self.peers.iter().find(|(_, peer)| leads_there(peer)) {
                 route.state = State::Up(other);
+            } else if yielding::yields(route, error) {
+                yielding::begin(route, &mut self.redial_at, now);
             } else {
                 let (until, reason) = (now + pause, reason.clone());
                 route.state = State::Down { until, reason };
@@ -275,7 +279,8 @@ impl Links {
     }
 
     /// Sends what has waited, as far as there is room, and forgets what has been acknowledged.
-    pub(crate) fn pump(&mut self, now: Micros) -> Pumped {
+    pub(crate) fn pump(&mut self, (instant, now): (Instant, Micros)) -> Pumped {
+        self.redial(instant);
         let mut pumped = Pumped::default();
         for (_, route) in self.routes.iter_mut() {
             let State::Up(link) = route.state else {
@@ -382,9 +387,6 @@ impl Links {
             .collect()
     }
 }
-
-/// Why a member must be found.
-const MEMBER: &str = "an owner is a member";
 
 /// Why a peer must be found.
 const PEER: &str = "a link that is up has a peer";

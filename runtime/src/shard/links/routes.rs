@@ -22,7 +22,15 @@ pub(super) struct Route {
 pub(super) enum State {
     Dialling(LinkId),
     Up(LinkId),
-    Down { until: Instant, reason: LinkReason },
+    /// The peer has dialled as well and keeps its own link. If that does not come up by then, this
+    /// end dials again.
+    Yielding {
+        until: Instant,
+    },
+    Down {
+        until: Instant,
+        reason: LinkReason,
+    },
 }
 
 impl Route {
