@@ -62,5 +62,41 @@ fn wake_at(redial_at: &mut Option<Instant>, until: Instant) {
 /// Why a member must be found.
 pub(super) const MEMBER: &str = "an owner is a member";
 
-/// Together about a second and a half: as long as one attempt may take to fail, and a half.
+/// Together about a second: as long as an attempt of the peer's may take to fail.
 const YIELDS_MAX: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use teff_transport::{Party, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn a_route_waits_for_the_link_that_crossed_its_own_and_not_for_ever() {
+        let now = Instant::now();
+        let error = |refusal| LinkError::Refused {
+            by: Party::Peer,
+            refusal,
+        };
+        let mut route = Route::new(State::Yielding { until: now });
+        let mut redial_at = None;
+        let mut waited = 0;
+        loop {
+            route.failures += 1;
+            assert!(!yields(&route, &error(Refusal::TooManyLinks)));
+            assert!(!yields(&route, &LinkError::Unreachable));
+            if !yields(&route, &error(Refusal::Crossed)) {
+                break;
+            }
+            begin(&mut route, &mut redial_at, now);
+            let State::Yielding { until } = route.state else {
+                panic!("it waits")
+            };
+            assert!(until > now);
+            waited += 1;
+            assert!(waited < 100);
+        }
+        assert!(waited > 1);
+        assert!(redial_at.is_some_and(|at| at > now));
+    }
+}
