@@ -140,7 +140,8 @@ impl Links {
             let shard = Pairing::new(*shards, there, bounds.mesh).via(from, to.shard);
             Owner { shard, ..to }
         };
-        let (end, route) = self.routes.way(to, end, &mut dial);
+        let place = self.routes.way(to, end, &mut dial);
+        let (end, route) = self.routes.at(place);
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
                 let reason = reason.clone();
@@ -170,18 +171,23 @@ impl Links {
                 &outbound,
                 now.1,
             );
-            return sent.map(|number| Posted::Sent(link, number));
+            let number = sent?;
+            if !peer.is_listed() {
+                self.peers.list(link);
+            }
+            return Ok(Posted::Sent(link, number));
         }
         if route.waiting.len() >= self.bounds.queue {
             return Err(TellError::Busy);
         }
-        route.waiting.push_back(Parcel {
+        let parcel = Parcel {
             target: message.target.clone(),
             method: message.method,
             payload: std::mem::take(message.payload),
             call,
             deadline,
-        });
+        };
+        self.routes.let_wait(place, parcel);
         Ok(Posted::Queued)
     }
 
@@ -282,18 +288,25 @@ impl Links {
     pub(crate) fn pump(&mut self, (instant, now): (Instant, Micros)) -> Pumped {
         self.redial(instant);
         let mut pumped = Pumped::default();
-        for (_, route) in self.routes.iter_mut() {
+        let Self {
+            endpoint,
+            epoch,
+            routes,
+            peers,
+            ..
+        } = self;
+        routes.for_each_waiting(|route| {
             let State::Up(link) = route.state else {
-                continue;
+                return;
             };
             while let Some(parcel) = route.waiting.pop_front() {
                 if parcel.deadline.is_due(now) {
                     pumped.expired.push(parcel);
                     continue;
                 }
-                let peer = self.peers.get_mut(link).expect(PEER);
+                let peer = peers.get_mut(link).expect(PEER);
                 let outbound = Outbound::of(&parcel);
-                match send(&mut self.endpoint, (link, peer), self.epoch, &outbound, now) {
+                match send(endpoint, (link, peer), *epoch, &outbound, now) {
                     Ok(number) => pumped.sent.push((parcel, link, number)),
                     Err(TellError::Busy) => {
                         route.waiting.push_front(parcel);
@@ -302,11 +315,12 @@ impl Links {
                     Err(error) => pumped.refused.push((parcel, error)),
                 }
             }
-        }
+            peers.list(link);
+        });
         pumped.frames = pumped.sent.len() as u64;
-        for (link, peer) in self.peers.iter_mut() {
+        peers.for_each_listed(|link, peer| {
             while let Some((number, settled)) = peer.answers.pop_front() {
-                match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
+                match answer(endpoint, link, *epoch, number, &settled) {
                     Answered::NoRoom => {
                         peer.answers.push_front((number, settled));
                         break;
@@ -319,8 +333,8 @@ impl Links {
                 }
                 pumped.answers.push(settled);
             }
-            peer.forget_acknowledged(self.endpoint.unacknowledged(link));
-        }
+            peer.forget_acknowledged(endpoint.unacknowledged(link));
+        });
         pumped
     }
 
@@ -350,6 +364,7 @@ impl Links {
             return (false, Some(settled));
         }
         peer.answers.push_back((number, settled));
+        self.peers.list(link);
         (true, None)
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub written: u64,
     /// Number and kind of each letter that may not have arrived, oldest first.
     pub unacknowledged: VecDeque<(u64, KindId)>,
+    /// Whether it stands among those with something under way.
+    is_listed: bool,
 }
 
 /// What a peer has of a contract.
@@ -44,7 +46,14 @@ impl Peer {
             answers: VecDeque::new(),
             written: 0,
             unacknowledged: VecDeque::new(),
+            is_listed: false,
         }
+    }
+
+    /// Whether it is [listed](Peers::list).
+    #[inline]
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed
     }
 
     /// The peer hosts these kinds from here on.
@@ -127,20 +136,25 @@ const FULL_MAX: usize = 1 << 16;
 
 /// Peers by link, found without hashing.
 #[derive(Default)]
-pub(super) struct Peers(Vec<Option<(LinkId, Peer)>>);
+pub(super) struct Peers {
+    places: Vec<Option<(LinkId, Peer)>>,
+    /// The links of all peers with answers that wait or letters that are not acknowledged, and of
+    /// some that have none any more.
+    listed: Vec<LinkId>,
+}
 
 impl Peers {
     pub(super) fn insert(&mut self, link: LinkId, peer: Peer) {
         let place = link.place();
-        if self.0.len() <= place {
-            self.0.resize_with(place + 1, || None);
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
         }
-        self.0[place] = Some((link, peer));
+        self.places[place] = Some((link, peer));
     }
 
     #[inline]
     pub(super) fn get(&self, link: LinkId) -> Option<&Peer> {
-        match self.0.get(link.place()) {
+        match self.places.get(link.place()) {
             Some(Some((id, peer))) if *id == link => Some(peer),
             _ => None,
         }
@@ -148,15 +162,38 @@ impl Peers {
 
     #[inline]
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Peer> {
-        match self.0.get_mut(link.place()) {
+        match self.places.get_mut(link.place()) {
             Some(Some((id, peer))) if *id == link => Some(peer),
             _ => None,
         }
     }
 
+    /// Notes that a peer has something under way.
+    #[inline]
+    pub(super) fn list(&mut self, link: LinkId) {
+        if let Some(peer) = self.get_mut(link)
+            && !std::mem::replace(&mut peer.is_listed, true)
+        {
+            self.listed.push(link);
+        }
+    }
+
+    /// Lets `look` have every peer that has something under way.
+    pub(super) fn for_each_listed(&mut self, mut look: impl FnMut(LinkId, &mut Peer)) {
+        let places = &mut self.places;
+        self.listed.retain(|&link| match &mut places[link.place()] {
+            Some((id, peer)) if *id == link => {
+                look(link, peer);
+                peer.is_listed = !peer.answers.is_empty() || !peer.unacknowledged.is_empty();
+                peer.is_listed
+            }
+            _ => false,
+        });
+    }
+
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Peer> {
         self.get(link)?;
-        self.0[link.place()].take().map(|(_, peer)| peer)
+        self.places[link.place()].take().map(|(_, peer)| peer)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -169,11 +206,9 @@ impl Peers {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Peer)> {
-        self.0.iter().flatten().map(|(link, peer)| (*link, peer))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Peer)> {
-        let places = self.0.iter_mut().flatten();
-        places.map(|(link, peer)| (*link, peer))
+        self.places
+            .iter()
+            .flatten()
+            .map(|(link, peer)| (*link, peer))
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Route {
     pub waiting: VecDeque<Parcel>,
     /// Attempts that failed since the link was last up.
     pub failures: u32,
+    /// Whether it stands among those with parcels.
+    is_listed: bool,
 }
 
 pub(super) enum State {
@@ -39,6 +41,7 @@ impl Route {
             state,
             waiting: VecDeque::new(),
             failures: 0,
+            is_listed: false,
         }
     }
 }
@@ -52,6 +55,8 @@ pub(super) struct Routes {
     /// Every route that was ever used, and where it ends: at the shard of the grain, or at another
     /// that passes on what is not its own.
     routes: Vec<(Owner, Route)>,
+    /// Places in `routes` of all where parcels wait, and some where none do any more.
+    listed: Vec<usize>,
 }
 
 impl Routes {
@@ -62,21 +67,45 @@ impl Routes {
         Some(place as usize)
     }
 
-    /// The way to the grains of a shard, and where it ends. If there was none, `end` says where,
-    /// and it begins there as `state` says.
+    /// The place of the route to the grains of a shard. If there was none, `end` says where it
+    /// ends, and it begins as `state` says.
     #[inline]
     pub(super) fn way(
         &mut self,
         to: Owner,
         end: impl FnOnce() -> Owner,
         state: impl FnOnce(Owner) -> State,
-    ) -> (Owner, &mut Route) {
-        let place = match self.find(to) {
+    ) -> usize {
+        match self.find(to) {
             Some(place) => place,
             None => self.add_way(to, end(), state),
-        };
+        }
+    }
+
+    /// The route in a place, and where it ends.
+    #[inline]
+    pub(super) fn at(&mut self, place: usize) -> (Owner, &mut Route) {
         let (end, route) = &mut self.routes[place];
         (*end, route)
+    }
+
+    /// Lets a parcel wait for a link, or for room on it.
+    pub(super) fn let_wait(&mut self, place: usize, parcel: Parcel) {
+        let route = &mut self.routes[place].1;
+        route.waiting.push_back(parcel);
+        if !std::mem::replace(&mut route.is_listed, true) {
+            self.listed.push(place);
+        }
+    }
+
+    /// Lets `send` have every route where parcels wait.
+    pub(super) fn for_each_waiting(&mut self, mut send: impl FnMut(&mut Route)) {
+        self.listed.retain(|&place| {
+            let route = &mut self.routes[place].1;
+            send(route);
+            route.is_listed = !route.waiting.is_empty();
+            route.is_listed
+        });
     }
 
     #[cold]
