@@ -156,7 +156,7 @@ impl Builder {
         self
     }
 
-    /// How many links two nodes may have between them for every shard of one to have a link to every
+    /// How many links two nodes may have between them for every shard of one to have one to every
     /// shard of the other: 64, the default, are enough for two nodes of 8 shards. Messages then
     /// arrive on the shard of their grain.
     ///
