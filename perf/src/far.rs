@@ -133,7 +133,7 @@ impl FarNode {
             handled_bulk: handled(BulkRef::NAME),
             dropped: counters.total().dropped_total(),
             frames: counters.frames_in,
-            hops: counters.lane_envelopes,
+            hops: counters.frames_hopped + counters.misrouted,
         }
     }
 }

@@ -31,6 +31,10 @@ pub(crate) struct ShardCounters {
     /// Frames on links, and datagrams that another shard's socket had received.
     pub frames_out: Cell,
     pub frames_in: Cell,
+    /// Frames for grains of other shards.
+    pub frames_hopped: Cell,
+    /// Links that are up.
+    pub links: Cell,
     pub misrouted: Cell,
     /// Frames lost with a link: never sent, and sent without an answer.
     pub frames_unsent: Cell,
@@ -63,6 +67,13 @@ pub struct Counters {
     pub frames_out: u64,
     /// See [`frames_out`](Self::frames_out).
     pub frames_in: u64,
+    /// Those of the frames received that took a lane from the shard of their link to the shard of
+    /// their grain. None do where links form a mesh: see [`Builder::mesh_max`].
+    ///
+    /// [`Builder::mesh_max`]: crate::Builder::mesh_max
+    pub frames_hopped: u64,
+    /// Links to shards of other nodes that are up.
+    pub links: u64,
     /// Datagrams that the kernel had given to another shard's socket.
     pub misrouted: u64,
     /// Frames that a breaking link had not yet sent.
@@ -149,6 +160,8 @@ impl Counters {
         self.lane_envelopes += shard.lane_out.get();
         self.frames_out += shard.frames_out.get();
         self.frames_in += shard.frames_in.get();
+        self.frames_hopped += shard.frames_hopped.get();
+        self.links += shard.links.get();
         self.misrouted += shard.misrouted.get();
         self.frames_unsent += shard.frames_unsent.get();
         self.frames_doubtful += shard.frames_doubtful.get();
@@ -160,6 +173,12 @@ impl Counters {
                 .or_default()
                 .add_cell(cell);
         }
+    }
+
+    /// How many of the [frames received](Self::frames_in) arrived where they were for: a message
+    /// on the shard of its grain, a reply on the shard that had called.
+    pub fn frames_on_own_shard(&self) -> u64 {
+        self.frames_in.saturating_sub(self.frames_hopped)
     }
 
     /// The sum over all kinds.

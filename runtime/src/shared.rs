@@ -57,6 +57,7 @@ pub(crate) struct Limits {
     pub queue_capacity: usize,
     pub activations_max: usize,
     pub dial_queue: usize,
+    pub mesh_max: usize,
     pub message_bytes_max: usize,
     pub idle: IdleStrategy,
     pub reactor: Reactor,

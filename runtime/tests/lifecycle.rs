@@ -62,6 +62,7 @@ fn all_mistakes_of_a_configuration_are_reported_together() {
         .shards(0)
         .cpus([99_999])
         .lane_capacity(1)
+        .mesh_max(0)
         .call_timeout(Duration::ZERO)
         .start()
         .unwrap_err();
@@ -90,7 +91,7 @@ fn all_mistakes_of_a_configuration_are_reported_together() {
         "{error}"
     );
     let limits = |problem: &&ConfigError| matches!(problem, ConfigError::Limit { .. });
-    assert_eq!(problems.iter().filter(limits).count(), 2, "{error}");
+    assert_eq!(problems.iter().filter(limits).count(), 3, "{error}");
 }
 
 #[test]

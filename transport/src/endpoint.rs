@@ -41,6 +41,8 @@ mod resuming;
 mod arrival;
 mod departure;
 mod progress;
+mod holding;
+mod crossing;
 
 use self::arena::Arena;
 
@@ -197,15 +199,15 @@ impl Endpoint {
         shard: ShardId,
     ) -> LinkId {
         let now = self.advance_clock(now);
+        let refused = |refusal| LinkError::Refused {
+            by: Party::Here,
+            refusal,
+        };
         if self.links.len() >= self.settings.limits().links {
-            let refusal = Refusal::TooManyLinks;
-            return self.stillborn(
-                peer,
-                LinkError::Refused {
-                    by: Party::Here,
-                    refusal,
-                },
-            );
+            return self.stillborn(peer, refused(Refusal::TooManyLinks));
+        }
+        if self.is_just_met(peer, shard) {
+            return self.stillborn(peer, refused(Refusal::Crossed));
         }
         let Some(address) = self.reachable(address) else {
             return self.stillborn(peer, LinkError::InvalidAddress);

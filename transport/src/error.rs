@@ -76,6 +76,15 @@ pub enum LinkError {
     Internal,
 }
 
+impl LinkError {
+    /// Whether the link went because another between the same two shards stays, which both nodes
+    /// had dialled at once. That one is up, or about to be.
+    pub fn is_crossed(&self) -> bool {
+        let crossed = Refusal::Crossed;
+        matches!(self, Self::Refused { refusal, .. } if *refusal == crossed)
+    }
+}
+
 /// Why one node does not want a link with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -119,11 +128,13 @@ pub enum Refusal {
     Restarted,
     /// The link to be resumed was given up.
     Forgotten,
+    /// Both nodes dialled each other between these two shards, and the other link stays.
+    Crossed,
 }
 
 impl Refusal {
     /// All refusals, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WrongAuthority,
         Self::NoCertificate,
         Self::CertificateExpired,
@@ -143,6 +154,7 @@ impl Refusal {
         Self::Malformed,
         Self::Restarted,
         Self::Forgotten,
+        Self::Crossed,
     ];
 
     /// The position in [`ALL`](Self::ALL).
@@ -163,6 +175,7 @@ impl Refusal {
             Self::Malformed => CloseCode::Protocol,
             Self::Restarted => CloseCode::Restarted,
             Self::Forgotten => CloseCode::Forgotten,
+            Self::Crossed => CloseCode::Crossed,
             Self::Identity
             | Self::WrongAuthority
             | Self::NoCertificate
@@ -221,6 +234,7 @@ impl Refusal {
             Self::Malformed => "the peer broke the protocol: update the older node",
             Self::Restarted => "the peer resumes a link with an earlier start of this node",
             Self::Forgotten => "the peer resumes a link that this node has given up",
+            Self::Crossed => "this node keeps the other link between these two shards",
         }
     }
 
@@ -269,6 +283,7 @@ impl Refusal {
                 "the peer has given the link up, which was broken for too long: what it had not \
                  taken in is lost"
             }
+            Self::Crossed => "the peer keeps the link between these two shards that it dials",
         }
     }
 
@@ -287,6 +302,7 @@ impl Refusal {
             CloseCode::TooManyLinks => Self::TooManyLinks,
             CloseCode::Restarted => Self::Restarted,
             CloseCode::Forgotten => Self::Forgotten,
+            CloseCode::Crossed => Self::Crossed,
         })
     }
 }
@@ -351,6 +367,7 @@ mod tests {
             Refusal::Malformed,
             Refusal::Restarted,
             Refusal::Forgotten,
+            Refusal::Crossed,
         ] {
             assert_eq!(Refusal::of_code(refusal.close_code()), Some(refusal));
         }

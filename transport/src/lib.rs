@@ -12,7 +12,9 @@
 //! of a peer, over one QUIC connection after the other. It comes up when both ends have checked
 //! each other: TLS 1.3 with certificates on both sides, then a hello with protocol version,
 //! cluster, node, shard, membership and placement. Whoever does not fit is refused with a reason
-//! that both sides get ([`LinkError`], [`Refusal`]) and log once.
+//! that both sides get ([`LinkError`], [`Refusal`]) and log once. Of two links that cross, because
+//! both ends dialled at the same time, the one dialled by the node with the lower id stays; the
+//! other ends before anything was sent on it ([`LinkError::is_crossed`]).
 //!
 //! When the connection breaks, the link stays: the end that dialled dials again, at once and then
 //! with growing, jittered pauses; both say how much they have taken in, and send again what lies
@@ -36,7 +38,8 @@
 //! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]) or were sent and are
 //! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), bytes that a peer
 //! may send before they are asked for (QUIC's flow control: nothing is read ahead of
-//! [`Endpoint::poll_event`] by more than 64 KiB), links, handshakes and the time they take. Nothing
+//! [`Endpoint::poll_event`] by more than 64 KiB, and a shard that has no place for what one link
+//! brings may [hold](Endpoint::hold) that link), links, handshakes and the time they take. Nothing
 //! is kept for a dialler that has not proved its address. Whatever a peer sends costs its link at
 //! most: even a panic in the handling of a link ends that link only.
 //!

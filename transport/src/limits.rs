@@ -65,7 +65,8 @@ pub struct Limits {
     /// How many links one shard may have, those in progress and those closing included. Default:
     /// 4096.
     pub links: usize,
-    /// How many links may be up between two shards. Default: 2, since both ends may dial at once.
+    /// How many links may be up between two shards. Default: 2, since one end may have given a link
+    /// up, and dial again, before the other has noticed.
     pub links_per_pair: usize,
     /// What decides how much a link has under way. Default: CUBIC.
     pub congestion: Congestion,

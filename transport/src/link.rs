@@ -83,6 +83,8 @@ pub(crate) struct Link {
     pub(crate) lost: Option<(LinkError, String)>,
     /// QUIC has forgotten the connection; its handle may be in use for another.
     pub(crate) drained: bool,
+    /// Its frames are not to be handed out now.
+    pub(crate) held: bool,
     /// Whether the link stands in the endpoint's queue of this name.
     pub(crate) queued: Queued,
 }
@@ -134,6 +136,7 @@ impl Link {
             kinds: 0,
             lost: None,
             drained: false,
+            held: false,
             queued: Queued::default(),
         }
     }
@@ -157,6 +160,11 @@ impl Link {
             && self.dialled.is_none()
             && self.number == hello.link
             && matches!(self.phase, Phase::Up | Phase::Broken)
+    }
+
+    /// Whether it has frames to hand out that are to wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held && matches!(self.phase, Phase::Up | Phase::Broken)
     }
 
     /// The connection is no more; what the link has to send and was sent stays.

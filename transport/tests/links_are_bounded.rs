@@ -10,6 +10,7 @@ use common::{
     raw::{self, RawPeer},
 };
 use teff_transport::{ClusterName, Event, LinkError, Party, Refusal, node_name};
+use teff_wire::ShardId;
 
 fn refused(by: Party, refusal: Refusal) -> LinkError {
     LinkError::Refused { by, refusal }
@@ -24,26 +25,84 @@ fn raw_peer(world: &World) -> RawPeer {
 }
 
 #[test]
-fn both_ends_may_dial_at_once() {
-    let mut world = World::new(&[1, 1]);
-    let from_a = world.dial((A, 0), (B, 0));
-    let from_b = world.dial((B, 0), (A, 0));
-    world.until("both links are up at both ends", |world| {
-        world.events(A, 0).len() == 2 && world.events(B, 0).len() == 2
-    });
-    for (node, own) in [(A, from_a), (B, from_b)] {
-        let mut dialled_ones = 0;
-        for event in world.events(node, 0).drain(..) {
-            let Event::Up { link, dialled, .. } = event else {
-                panic!("{event:?}")
-            };
-            assert_eq!(dialled, link == own);
-            dialled_ones += usize::from(dialled);
+fn of_two_links_that_cross_the_one_from_the_lower_node_stays() {
+    // Whoever dials first, and however far its link has come when the other dials.
+    for first in [A, B] {
+        for steps in 0..12 {
+            let mut world = World::new(&[1, 1]);
+            let second = A + B - first;
+            let early = world.dial((first, 0), (second, 0));
+            (0..steps).for_each(|_| world.step());
+            if world.events(second, 0).iter().any(is_up) {
+                // Who has a link to a shard does not dial it.
+                continue;
+            }
+            let late = world.dial((second, 0), (first, 0));
+            let from_a = if first == A { early } else { late };
+            let is_up_at_a =
+                |event: &Event| matches!(event, Event::Up { link, .. } if *link == from_a);
+            world.until("the link from A", |world| {
+                world.events(A, 0).iter().any(is_up_at_a)
+            });
+            world.idle_for(Duration::from_millis(50));
+            let mut stayed = Vec::new();
+            for node in [A, B] {
+                let mut up = Vec::new();
+                for event in world.events(node, 0).drain(..) {
+                    match event {
+                        Event::Up { link, .. } => up.push(link),
+                        Event::Down { link, .. } => up.retain(|other| *other != link),
+                        event => panic!("{event:?}"),
+                    }
+                }
+                assert_eq!(up.len(), 1, "at node {node}");
+                stayed.push(up[0]);
+            }
+            assert_eq!(stayed[0], from_a);
+            world.tell((A, 0), stayed[0], b"one");
+            assert_eq!(&world.frame(B, 0).1.payload[..], b"one");
+            world.tell((B, 0), stayed[1], b"two");
+            assert_eq!(&world.frame(A, 0).1.payload[..], b"two");
         }
-        assert_eq!(dialled_ones, 1);
     }
-    world.tell((A, 0), from_a, b"one");
-    assert_eq!(&world.frame(B, 0).1.payload[..], b"one");
+}
+
+#[test]
+fn a_link_that_is_up_stays_when_its_shard_dials_before_it_has_heard_of_it() {
+    let mut world = World::new(&[1, 1]);
+    world.link((A, 0), (B, 0));
+    // B starts anew and dials: A is told of the end of the old link first.
+    let plan = Plan {
+        start: 8,
+        ..Plan::of(&world.authority, B)
+    };
+    let reborn = world.add(plan);
+    let from_b = world.dial((reborn, 0), (A, 0));
+    world.nodes[A].shards[0].appetite = 1;
+    let mut from_a = None;
+    world.until("the end of the old link", |world| {
+        let ended = matches!(world.events(A, 0).front(), Some(Event::Down { .. }));
+        if ended {
+            let (now, address) = (world.now(), world.nodes[reborn].address);
+            let endpoint = world.endpoint(A, 0);
+            from_a = Some(endpoint.dial(now, node_id(B), address, ShardId(0)));
+        }
+        ended
+    });
+    world.down(A, 0);
+    let (theirs, _, dialled) = world.up(A, 0);
+    let down = world.down(A, 0);
+    assert_eq!((Some(down.link), dialled), (from_a, false));
+    assert_eq!(down.reason, refused(Party::Here, Refusal::Crossed));
+    assert!(down.reason.is_crossed());
+    let (ours, ..) = world.up(reborn, 0);
+    assert_eq!(ours, from_b);
+    world.tell((A, 0), theirs, b"one");
+    assert_eq!(&world.frame(reborn, 0).1.payload[..], b"one");
+}
+
+fn is_up(event: &Event) -> bool {
+    matches!(event, Event::Up { .. })
 }
 
 #[test]
@@ -165,12 +224,7 @@ fn an_address_that_cannot_be_dialled_is_told_at_once() {
     let now = world.now();
     for address in ["127.0.0.1:0", "0.0.0.0:99", "[::1]:99"] {
         let endpoint = world.endpoint(A, 0);
-        let link = endpoint.dial(
-            now,
-            node_id(B),
-            address.parse().unwrap(),
-            teff_wire::ShardId(0),
-        );
+        let link = endpoint.dial(now, node_id(B), address.parse().unwrap(), ShardId(0));
         let Some(Event::Down {
             link: down,
             reason,
@@ -193,7 +247,7 @@ fn nobody_at_the_address_is_known_after_a_second() {
     let start = world.now();
     let link = world
         .endpoint(A, 0)
-        .dial(start, node_id(B), address, teff_wire::ShardId(0));
+        .dial(start, node_id(B), address, ShardId(0));
     world.tell((A, 0), link, b"hello?");
     world.until("the dial fails", |world| {
         world.jump(Duration::from_millis(20));

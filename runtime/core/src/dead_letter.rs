@@ -22,7 +22,8 @@ pub enum Reason {
     Expired,
     /// The mailbox of the activation was full.
     MailboxFull,
-    /// The lane to the owner's shard was full.
+    /// The lane to the owner's shard was full, and more letters of peers waited for one than peers
+    /// have links: only for a peer that makes and drops links for it.
     LaneFull,
     /// The link to the owner's node had too many bytes waiting.
     LinkBusy,

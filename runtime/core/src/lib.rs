@@ -12,8 +12,8 @@
 //!
 //! Read bottom-up: [`time`], [`dead_letter`] and [`hash`] stand alone, [`placement`] makes the
 //! table of a set of members, [`view`] keeps one such table per set of members that some kind
-//! needs, [`router`] compares an owner with the shard that asks. [`call_table`] and [`spec`] are
-//! independent of all that.
+//! needs, [`router`] compares an owner with the shard that asks, [`pairing`] says which link leads
+//! there. [`call_table`] and [`spec`] are independent of all that.
 #![forbid(unsafe_code)]
 
 pub mod time;
@@ -22,12 +22,14 @@ pub mod hash;
 pub mod placement;
 pub mod view;
 pub mod router;
+pub mod pairing;
 pub mod call_table;
 pub mod spec;
 
 pub use call_table::{CallTable, Full};
 pub use dead_letter::Reason;
 pub use hash::{GrainHash, PARTITIONS, Partition, PlacementKey};
+pub use pairing::Pairing;
 pub use placement::{Owner, Table};
 pub use router::{Hop, route};
 

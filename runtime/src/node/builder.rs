@@ -156,6 +156,18 @@ impl Builder {
         self
     }
 
+    /// How many links two nodes may have between them for every shard of one to have one to every
+    /// shard of the other: 64, the default, are enough for two nodes of 8 shards. Messages then
+    /// arrive on the shard of their grain.
+    ///
+    /// Two nodes whose shards would need more are linked in pairs of shards, at most as many as the
+    /// larger of them has shards; what arrives beside its grain's shard takes one lane there. Give
+    /// all nodes of a cluster the same.
+    pub fn mesh_max(mut self, links: usize) -> Self {
+        self.limits.mesh_max = links;
+        self
+    }
+
     /// Changes what links to other nodes may take: memory, time, congestion control. Their
     /// `max_payload` is what [`message_bytes_max`](Self::message_bytes_max) says.
     ///
@@ -243,6 +255,7 @@ pub(super) const DEFAULTS: Limits = Limits {
     queue_capacity: 65_536,
     activations_max: 1_000_000,
     dial_queue: 4096,
+    mesh_max: 64,
     message_bytes_max: 16 << 20,
     idle: IdleStrategy::Spin(Duration::from_micros(50)),
     reactor: Reactor::Epoll,

@@ -159,6 +159,11 @@ fn check_limits(limits: &Limits) -> impl Iterator<Item = ConfigError> {
             "at least one grain",
         ),
         (
+            (1..=MESH_MAX).contains(&limits.mesh_max),
+            "mesh_max",
+            "between 1 and 65536 links",
+        ),
+        (
             !matches!(limits.idle, IdleStrategy::Spin(time) if time > IdleStrategy::SPIN_MAX),
             "idle",
             "Spin for at most 1 s (BusyPoll never sleeps)",
@@ -368,6 +373,9 @@ const SHARDS_MAX: u16 = 256;
 
 /// The id of a node that has no others to be told apart from.
 const ALONE: NodeId = NodeId(0);
+
+/// As many links as two nodes can have between their shards.
+const MESH_MAX: usize = SHARDS_MAX as usize * SHARDS_MAX as usize;
 
 /// A lane of more slots would hold a second's worth of messages, which is no backpressure.
 const LANE_MAX: usize = 1 << 20;

@@ -28,7 +28,7 @@ use crate::overload::Policies;
 use crate::shard::event_loop::EventLoop;
 use crate::shard::kinds::{Kinds, offer};
 use crate::shard::lane_out::LaneOut;
-use crate::shard::links::Links;
+use crate::shard::links::{Bounds, Links};
 use crate::shard::{Parts, Shard};
 use crate::shared::{Command, NodeShared, ShardShared};
 
@@ -294,8 +294,13 @@ fn run(cradle: Cradle) {
             return;
         }
     };
+    let bounds = Bounds {
+        queue: node.limits.dial_queue,
+        mesh: node.limits.mesh_max,
+    };
+    let shards = node.shards.len() as u16;
     let links =
-        endpoint.map(|endpoint| Links::new(endpoint, node.view.epoch(), node.limits.dial_queue));
+        endpoint.map(|endpoint| Links::new(endpoint, Arc::clone(&node.view), shards, bounds));
     let mut hosted = Kinds::new(&node.shard(id).counters);
     for kind in kinds {
         hosted.host(kind, &node.shard(id).counters);

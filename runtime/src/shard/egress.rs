@@ -223,15 +223,9 @@ impl Shard {
         call: Option<CallId>,
         deadline: Micros,
     ) -> Result<(), Declined> {
-        let view = &self.node.view;
-        let address = || {
-            view.member(owner.node)
-                .expect("an owner is a member")
-                .address
-        };
         let now = (self.now.get(), self.micros());
         let posted = match self.links.borrow_mut().as_mut() {
-            Some(links) => links.post(message, (call, deadline), (owner, address), now),
+            Some(links) => links.post(message, (call, deadline), owner, now),
             // A node without a network is alone in its view.
             None => unreachable!("{owner:?} is not here, but there is no network"),
         };

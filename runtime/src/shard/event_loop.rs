@@ -110,6 +110,7 @@ impl<D: Driver> EventLoop<D> {
         }
         let mut work = inner + self.take_orders();
         work += self.receive(inner == 0);
+        work += self.grains.release_held();
         work += self.grains.take_link_events();
         work += self.take_outside(work == 0);
         work += self.shard.fire_timers();
@@ -207,7 +208,9 @@ impl<D: Driver> EventLoop<D> {
     }
 
     fn is_waiting_for_room(&self) -> bool {
-        self.shard.is_waited_for_room() || self.outside.iter().any(OutsideLane::is_stuck)
+        self.shard.is_waited_for_room()
+            || self.grains.is_holding()
+            || self.outside.iter().any(OutsideLane::is_stuck)
     }
 
     fn report(&mut self) {
@@ -217,6 +220,7 @@ impl<D: Driver> EventLoop<D> {
         let asked = !self.shard.node.accepting.load(Ordering::Relaxed);
         let at_rest = asked
             && self.grains.suspended() == 0
+            && !self.grains.is_holding()
             && self.shard.is_at_rest()
             && self.lanes.iter_mut().all(Receiver::is_empty)
             && self.outside.iter_mut().all(OutsideLane::is_at_rest);
@@ -396,9 +400,7 @@ impl Shard {
             .next_deadline()
             .and_then(|due| self.node.instant(due));
         let links = self.links.borrow();
-        let link = links
-            .as_ref()
-            .and_then(|links| links.endpoint.poll_timeout());
+        let link = links.as_ref().and_then(Links::poll_timeout);
         [timer, call, link].into_iter().flatten().min()
     }
 

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use teff_contract::{Declined, Outgoing, Refusal};
-use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
@@ -318,6 +317,10 @@ impl Grains {
         {
             count += 1;
             self.run_frame(link, frame);
+            if self.is_holding() {
+                // It may be this link's letter, and those behind it are not to overtake it.
+                break;
+            }
         }
         self.shard.counters().frames_in.add(count as u64);
         // They are there: nothing takes them away but the end of the shard.
@@ -391,7 +394,7 @@ impl Grains {
         self.take_letter(letter);
     }
 
-    /// A letter from a peer: ours, another shard's, or sent here by mistake.
+    /// A letter from a peer: ours, one to pass on, or sent here by mistake.
     #[inline(always)]
     fn take_letter(&mut self, mut letter: Letter) {
         let shard = &self.shard;
@@ -400,14 +403,7 @@ impl Grains {
         }
         match route(&shard.node.view, shard.me, letter.kind, letter.hash) {
             Some(Hop::Here) => self.deliver_owned(letter),
-            Some(Hop::Lane(owner)) => {
-                let pushed = shard.try_push(owner, Envelope::Letter(letter));
-                if let Err(Envelope::Letter(letter)) = pushed {
-                    let cell = shard.kinds.borrow().cell_or_unknown(letter.kind);
-                    cell.drop_for(Reason::LaneFull);
-                    shard.reply(letter.reply_to(), Err((Status::Busy, String::new())));
-                }
-            }
+            Some(Hop::Lane(owner)) => self.pass_on(owner, letter),
             Some(Hop::Link { .. }) | None => {
                 shard.refuse(&mut letter, (Status::NotOwner, String::new()));
             }

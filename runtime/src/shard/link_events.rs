@@ -30,14 +30,10 @@ impl Shard {
     pub(super) fn take_event(&self, event: Event) {
         match event {
             Event::Up { link, hello, .. } => {
-                let shards = self
-                    .node
-                    .view
-                    .member(hello.node)
-                    .map_or(0, |peer| peer.shards);
                 let now = Instant::now();
                 if let Some(links) = self.links.borrow_mut().as_mut() {
-                    links.up(link, &hello, shards, now);
+                    links.up(link, &hello, now);
+                    self.counters().links.set(links.count() as u64);
                 }
                 self.pump_links();
             }
@@ -88,7 +84,11 @@ impl Shard {
         sent: Sent,
     ) {
         let wreck = match self.links.borrow_mut().as_mut() {
-            Some(links) => links.down(link, reason, sent, self.now.get()),
+            Some(links) => {
+                let wreck = links.down(link, reason, sent, self.now.get());
+                self.counters().links.set(links.count() as u64);
+                wreck
+            }
             None => return,
         };
         self.counters().frames_unsent.add(sent.unsent());
@@ -120,7 +120,8 @@ impl Shard {
         if self.links.borrow().is_none() {
             return;
         }
-        let now = self.node.micros(Instant::now());
+        let now = Instant::now();
+        let now = (now, self.node.micros(now));
         let pumped = self
             .links
             .borrow_mut()

@@ -1,5 +1,8 @@
 //! Which link leads to which shard of which node, and what waits for one.
 //!
+//! Between two nodes every shard has a link to every shard, or, where those would be too many, to
+//! its partner only, which passes on what is not its own: see [`Pairing`].
+//!
 //! A link is dialled by the first message that needs it. Until it is up, messages wait as values,
 //! bounded; they are encoded when the peer's contracts are known, because a message whose
 //! contract the peer does not share must be refused and not misread. After a failed attempt
@@ -9,15 +12,18 @@ mod backoff;
 mod frames;
 mod peers;
 mod routes;
+mod yielding;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use teff_contract::{LinkReason, Outgoing, Payload, Target, TellError};
 use teff_core::hash::GrainHash;
+use teff_core::pairing::Pairing;
 use teff_core::placement::Owner;
 use teff_core::time::Micros;
+use teff_core::view::View;
 use teff_transport::{Endpoint, Fate, LinkError, LinkId, Sent};
 use teff_wire::{CallId, CloseCode, Epoch, Hello, KindId, KindOffer, MethodId, NodeId};
 
@@ -25,15 +31,30 @@ use self::backoff::backoff;
 use self::frames::{Answered, Outbound, answer, express, send};
 use self::peers::{Peer, Peers};
 use self::routes::{Routes, State};
+use self::yielding::{MEMBER, dial};
 use crate::envelope::Settled;
 
 /// The links of one shard.
 pub(crate) struct Links {
     pub endpoint: Endpoint,
+    view: Arc<View>,
     epoch: Epoch,
+    /// How many shards this node has.
+    shards: u16,
     routes: Routes,
     peers: Peers,
-    queue_max: usize,
+    bounds: Bounds,
+    /// When a route that waits for the peer's own link is to be dialled again.
+    redial_at: Option<Instant>,
+}
+
+/// How much links may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many parcels wait for each.
+    pub queue: usize,
+    /// How many make a mesh between two nodes.
+    pub mesh: usize,
 }
 
 /// A message that is to leave over a link.
@@ -75,14 +96,17 @@ pub(crate) struct Wreck {
 }
 
 impl Links {
-    /// No links yet. At most `queue_max` parcels wait for each.
-    pub(crate) fn new(endpoint: Endpoint, epoch: Epoch, queue_max: usize) -> Self {
+    /// No links yet. The node has so many `shards`.
+    pub(crate) fn new(endpoint: Endpoint, view: Arc<View>, shards: u16, bounds: Bounds) -> Self {
         Self {
             endpoint,
-            epoch,
+            epoch: view.epoch(),
+            view,
+            shards,
             routes: Routes::default(),
             peers: Peers::default(),
-            queue_max,
+            bounds,
+            redial_at: None,
         }
     }
 
@@ -105,29 +129,50 @@ impl Links {
             call,
             deadline,
         };
-        let sent = express(&mut self.endpoint, (link, peer), self.epoch, &outbound, now);
-        Some((link, sent?))
+        let number = express(&mut self.endpoint, (link, peer), self.epoch, &outbound, now)?;
+        if !peer.is_listed() {
+            self.peers.list(link);
+        }
+        Some((link, number))
+    }
+
+    /// How many links are up.
+    pub(crate) fn count(&self) -> usize {
+        self.peers.len()
     }
 
     /// Sends a message over the link to its destination, or lets it wait for that link, which is
-    /// dialled at `address` if need be.
+    /// dialled if need be.
     pub(crate) fn post(
         &mut self,
         message: &mut Outgoing<'_>,
         (call, deadline): (Option<CallId>, Micros),
-        (to, address): (Owner, impl Fn() -> SocketAddr),
+        to: Owner,
         now: (Instant, Micros),
     ) -> Result<Posted, TellError> {
-        let endpoint = &mut self.endpoint;
-        let mut dial = || State::Dialling(endpoint.dial(now.0, to.node, address(), to.shard));
-        let route = self.routes.entry(to, &mut dial);
+        let Self {
+            endpoint,
+            view,
+            shards,
+            bounds,
+            ..
+        } = self;
+        let from = endpoint.shard();
+        let mut dial = |end| dial(endpoint, view, end, now.0);
+        let end = || {
+            let there = view.member(to.node).expect(MEMBER).shards;
+            let shard = Pairing::new(*shards, there, bounds.mesh).via(from, to.shard);
+            Owner { shard, ..to }
+        };
+        let place = self.routes.way(to, end, &mut dial);
+        let (end, route) = self.routes.at(place);
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
                 let reason = reason.clone();
                 let node = to.node;
                 return Err(TellError::NodeUnreachable { node, reason });
             }
-            route.state = dial();
+            route.state = dial(end);
         }
         if let State::Up(link) = route.state
             && route.waiting.is_empty()
@@ -150,25 +195,30 @@ impl Links {
                 &outbound,
                 now.1,
             );
-            return sent.map(|number| Posted::Sent(link, number));
+            let number = sent?;
+            if !peer.is_listed() {
+                self.peers.list(link);
+            }
+            return Ok(Posted::Sent(link, number));
         }
-        if route.waiting.len() >= self.queue_max {
+        if route.waiting.len() >= self.bounds.queue {
             return Err(TellError::Busy);
         }
-        route.waiting.push_back(Parcel {
+        let parcel = Parcel {
             target: message.target.clone(),
             method: message.method,
             payload: std::mem::take(message.payload),
             call,
             deadline,
-        });
+        };
+        self.routes.let_wait(place, parcel);
         Ok(Posted::Queued)
     }
 
-    /// A link is up: messages to that shard may take it from here on. `shards` is how many the
-    /// peer has in our view.
-    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello, shards: u16, now: Instant) {
+    /// A link is up: messages to that shard may take it from here on.
+    pub(crate) fn up(&mut self, link: LinkId, hello: &Hello, now: Instant) {
         let (node, shard) = (hello.node, hello.from_shard);
+        let shards = self.view.member(node).map_or(0, |peer| peer.shards);
         if shard.0 >= shards {
             // No honest peer has such a shard, and a dishonest one could make up many.
             self.endpoint.close(now, link, CloseCode::Protocol);
@@ -176,7 +226,8 @@ impl Links {
         }
         let peer = Peer::new(node, shard, &hello.kinds);
         self.peers.insert(link, peer);
-        let route = self.routes.entry(Owner { node, shard }, || State::Up(link));
+        let end = Owner { node, shard };
+        let route = self.routes.ending_at(end, || State::Up(link));
         // A link of the peer's own also replaces one that we are still dialling: nothing has left
         // on that, and what waits for it waits in the route.
         if !matches!(route.state, State::Up(_)) {
@@ -236,6 +287,8 @@ impl Links {
             let leads_there = |peer: &Peer| (peer.node, peer.shard) == (to.node, to.shard);
             if let Some((other, _)) = self.peers.iter().find(|(_, peer)| leads_there(peer)) {
                 route.state = State::Up(other);
+            } else if yielding::yields(route, error) {
+                yielding::begin(route, &mut self.redial_at, now);
             } else {
                 let (until, reason) = (now + pause, reason.clone());
                 route.state = State::Down { until, reason };
@@ -256,20 +309,28 @@ impl Links {
     }
 
     /// Sends what has waited, as far as there is room, and forgets what has been acknowledged.
-    pub(crate) fn pump(&mut self, now: Micros) -> Pumped {
+    pub(crate) fn pump(&mut self, (instant, now): (Instant, Micros)) -> Pumped {
+        self.redial(instant);
         let mut pumped = Pumped::default();
-        for (_, route) in self.routes.iter_mut() {
+        let Self {
+            endpoint,
+            epoch,
+            routes,
+            peers,
+            ..
+        } = self;
+        routes.for_each_waiting(|route| {
             let State::Up(link) = route.state else {
-                continue;
+                return;
             };
             while let Some(parcel) = route.waiting.pop_front() {
                 if parcel.deadline.is_due(now) {
                     pumped.expired.push(parcel);
                     continue;
                 }
-                let peer = self.peers.get_mut(link).expect(PEER);
+                let peer = peers.get_mut(link).expect(PEER);
                 let outbound = Outbound::of(&parcel);
-                match send(&mut self.endpoint, (link, peer), self.epoch, &outbound, now) {
+                match send(endpoint, (link, peer), *epoch, &outbound, now) {
                     Ok(number) => pumped.sent.push((parcel, link, number)),
                     Err(TellError::Busy) => {
                         route.waiting.push_front(parcel);
@@ -278,10 +339,11 @@ impl Links {
                     Err(error) => pumped.refused.push((parcel, error)),
                 }
             }
-        }
-        for (link, peer) in self.peers.iter_mut() {
+            peers.list(link);
+        });
+        peers.for_each_listed(|link, peer| {
             while let Some((number, settled)) = peer.answers.pop_front() {
-                match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
+                match answer(endpoint, link, *epoch, number, &settled) {
                     Answered::NoRoom => {
                         peer.answers.push_front((number, settled));
                         break;
@@ -293,8 +355,8 @@ impl Links {
                 }
                 pumped.answers.push(settled);
             }
-            peer.forget_acknowledged(self.endpoint.unacknowledged(link));
-        }
+            peer.forget_acknowledged(endpoint.unacknowledged(link));
+        });
         pumped
     }
 
@@ -324,6 +386,7 @@ impl Links {
             return (false, Some(settled));
         }
         peer.answers.push_back((number, settled));
+        self.peers.list(link);
         (true, None)
     }
 

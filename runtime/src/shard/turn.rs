@@ -23,6 +23,7 @@ use crate::envelope::{Content, Letter, LinkCall, ReplyTo};
 use crate::panics::{drop_quietly, text_of};
 use crate::shard::Shard;
 use crate::shard::catalog::{Catalog, Entry, NONE};
+use crate::shard::held::Held;
 use crate::shard::suspensions::Suspensions;
 use crate::shard::wakers::What;
 
@@ -32,6 +33,8 @@ pub(crate) struct Grains {
     home: Rc<Home>,
     pub(crate) catalog: Catalog,
     pub(super) suspensions: Suspensions,
+    /// Letters of peers that wait for room in a lane.
+    pub(super) held: Held,
     /// Counters by place among the hosted kinds.
     kinds: Vec<Arc<KindCell>>,
 }
@@ -49,6 +52,7 @@ impl Grains {
             home: Rc::new(home),
             catalog: Catalog::new(shard.node.limits.activations_max),
             suspensions: Suspensions::new(Arc::clone(&shard.node), shard.id()),
+            held: Held::default(),
             kinds: Vec::new(),
             shard,
         }
@@ -344,6 +348,7 @@ impl Grains {
 
     /// The shard ends: counts what is left and drops everything.
     pub(crate) fn discard(&mut self) {
+        self.discard_held();
         for suspension in self.suspensions.clear() {
             let entry = self.catalog.entry(suspension.grain);
             let cell = Arc::clone(&self.kinds[entry.kind as usize]);

@@ -59,7 +59,9 @@ impl Endpoint {
         let link = self.next_id();
         self.retire(link.slot as usize);
         self.count_down(&reason);
-        tracing::warn!(node = %self.settings.local().node, %peer, "no link: {reason}");
+        if !reason.is_crossed() {
+            tracing::warn!(node = %self.settings.local().node, %peer, "no link: {reason}");
+        }
         self.events.push_back(Event::Down {
             link,
             peer: Some(peer),
@@ -142,11 +144,11 @@ impl Endpoint {
         let remote = link.connection.remote_address();
         let node = self.settings.local().node;
         let shard = self.shard;
-        match &reason {
-            LinkError::Closed { .. } => {
-                tracing::debug!(%node, %shard, ?peer, %remote, "link closed: {reason}");
-            }
-            _ => tracing::warn!(%node, %shard, ?peer, %remote, detail, "link down: {reason}"),
+        let is_planned = matches!(reason, LinkError::Closed { .. }) || reason.is_crossed();
+        if is_planned {
+            tracing::debug!(%node, %shard, ?peer, %remote, "link closed: {reason}");
+        } else {
+            tracing::warn!(%node, %shard, ?peer, %remote, detail, "link down: {reason}");
         }
         self.count_down(&reason);
         self.events.push_back(Event::Down {

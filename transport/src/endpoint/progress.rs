@@ -50,6 +50,10 @@ impl Endpoint {
                 }
                 continue;
             }
+            if link.is_held() {
+                self.guarded(slot, Self::read_held);
+                continue;
+            }
             if matches!(link.phase, Phase::Up | Phase::Broken)
                 && let Some(frame) = link.inbox.next()
             {
@@ -76,7 +80,7 @@ impl Endpoint {
         }
         let slot = *self.readable.front()? as usize;
         let link = self.links.get_mut(slot)?;
-        if link.phase != Phase::Up || !link.control.is_read() {
+        if link.held || link.phase != Phase::Up || !link.control.is_read() {
             return None;
         }
         Some((link.id, link.inbox.take_run()?))
@@ -286,6 +290,7 @@ impl Endpoint {
         link.peer = Some(hello.node);
         link.peer_shard = Some(hello.from_shard);
         self.room_for(slot)?;
+        self.settle_crossing(slot)?;
         self.come_up(slot, hello);
         Ok(())
     }

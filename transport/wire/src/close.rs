@@ -38,6 +38,9 @@ pub enum CloseCode {
     Restarted = 0x19,
     /// The link that the dialler wants to resume was given up by this node.
     Forgotten = 0x1a,
+    /// Both nodes have dialled each other between the same two shards, and the other link stays:
+    /// that of the node with the lower id.
+    Crossed = 0x1b,
 }
 
 impl CloseCode {
@@ -63,6 +66,7 @@ impl CloseCode {
             0x18 => Self::Internal,
             0x19 => Self::Restarted,
             0x1a => Self::Forgotten,
+            0x1b => Self::Crossed,
             _ => return None,
         })
     }
@@ -85,6 +89,7 @@ impl fmt::Display for CloseCode {
             Self::Internal => "internal error",
             Self::Restarted => "the link was with an earlier start of the node",
             Self::Forgotten => "the link was given up",
+            Self::Crossed => "the nodes dialled each other at the same time",
         })
     }
 }
@@ -101,7 +106,7 @@ mod tests {
         assert_eq!(
             known,
             [
-                0, 1, 2, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a
+                0, 1, 2, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b
             ],
             "a close code appeared or vanished"
         );

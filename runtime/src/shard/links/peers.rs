@@ -26,6 +26,8 @@ pub(super) struct Peer {
     /// The letters that may not have arrived, oldest first, but for those that left last.
     unacknowledged: VecDeque<Letters>,
     last: Letters,
+    /// Whether it stands among those with something under way.
+    is_listed: bool,
 }
 
 /// Letters to one kind that left one behind the other.
@@ -56,7 +58,14 @@ impl Peer {
                 kind: KindId(0),
                 numbers: 0..0,
             },
+            is_listed: false,
         }
+    }
+
+    /// Whether it is [listed](Peers::list).
+    #[inline]
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed
     }
 
     /// The peer hosts these kinds from here on.
@@ -159,6 +168,11 @@ impl Peer {
         last.start = last.start.max(acknowledged).min(last.end);
     }
 
+    /// Whether any letter may not have arrived.
+    fn is_in_doubt(&self) -> bool {
+        !self.unacknowledged.is_empty() || !self.last.numbers.is_empty()
+    }
+
     /// Number and kind of each letter that may not have arrived, oldest first.
     pub(super) fn unacknowledged(&self) -> impl Iterator<Item = (u64, KindId)> {
         let each = |letters: &Letters| {
@@ -186,20 +200,25 @@ const FULL_MAX: usize = 1 << 16;
 
 /// Peers by link, found without hashing.
 #[derive(Default)]
-pub(super) struct Peers(Vec<Option<(LinkId, Peer)>>);
+pub(super) struct Peers {
+    places: Vec<Option<(LinkId, Peer)>>,
+    /// The links of all peers with answers that wait or letters that are not acknowledged, and of
+    /// some that have none any more.
+    listed: Vec<LinkId>,
+}
 
 impl Peers {
     pub(super) fn insert(&mut self, link: LinkId, peer: Peer) {
         let place = link.place();
-        if self.0.len() <= place {
-            self.0.resize_with(place + 1, || None);
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
         }
-        self.0[place] = Some((link, peer));
+        self.places[place] = Some((link, peer));
     }
 
     #[inline]
     pub(super) fn get(&self, link: LinkId) -> Option<&Peer> {
-        match self.0.get(link.place()) {
+        match self.places.get(link.place()) {
             Some(Some((id, peer))) if *id == link => Some(peer),
             _ => None,
         }
@@ -207,27 +226,53 @@ impl Peers {
 
     #[inline]
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Peer> {
-        match self.0.get_mut(link.place()) {
+        match self.places.get_mut(link.place()) {
             Some(Some((id, peer))) if *id == link => Some(peer),
             _ => None,
         }
     }
 
+    /// Notes that a peer has something under way.
+    #[inline]
+    pub(super) fn list(&mut self, link: LinkId) {
+        if let Some(peer) = self.get_mut(link)
+            && !std::mem::replace(&mut peer.is_listed, true)
+        {
+            self.listed.push(link);
+        }
+    }
+
+    /// Lets `look` have every peer that has something under way.
+    pub(super) fn for_each_listed(&mut self, mut look: impl FnMut(LinkId, &mut Peer)) {
+        let places = &mut self.places;
+        self.listed.retain(|&link| match &mut places[link.place()] {
+            Some((id, peer)) if *id == link => {
+                look(link, peer);
+                peer.is_listed = !peer.answers.is_empty() || peer.is_in_doubt();
+                peer.is_listed
+            }
+            _ => false,
+        });
+    }
+
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Peer> {
         self.get(link)?;
-        self.0[link.place()].take().map(|(_, peer)| peer)
+        self.places[link.place()].take().map(|(_, peer)| peer)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Peer)> {
-        self.0.iter().flatten().map(|(link, peer)| (*link, peer))
+    /// How many there are. Looks at every place.
+    pub(super) fn len(&self) -> usize {
+        self.iter().count()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Peer)> {
-        let places = self.0.iter_mut().flatten();
-        places.map(|(link, peer)| (*link, peer))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Peer)> {
+        self.places
+            .iter()
+            .flatten()
+            .map(|(link, peer)| (*link, peer))
     }
 }

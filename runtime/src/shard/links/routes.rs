@@ -17,12 +17,22 @@ pub(super) struct Route {
     pub waiting: VecDeque<Parcel>,
     /// Attempts that failed since the link was last up.
     pub failures: u32,
+    /// Whether it stands among those with parcels.
+    is_listed: bool,
 }
 
 pub(super) enum State {
     Dialling(LinkId),
     Up(LinkId),
-    Down { until: Instant, reason: LinkReason },
+    /// The peer has dialled as well and keeps its own link. If that does not come up by then, this
+    /// end dials again.
+    Yielding {
+        until: Instant,
+    },
+    Down {
+        until: Instant,
+        reason: LinkReason,
+    },
 }
 
 impl Route {
@@ -31,6 +41,7 @@ impl Route {
             state,
             waiting: VecDeque::new(),
             failures: 0,
+            is_listed: false,
         }
     }
 }
@@ -38,15 +49,20 @@ impl Route {
 /// Routes by node and shard, found without hashing.
 #[derive(Default)]
 pub(super) struct Routes {
-    /// Places in `routes`, by node and shard, of all that were ever used.
-    places: Vec<Vec<Option<u32>>>,
+    /// Places in `routes` of the ways to grains, by node and shard of the grain. A way never
+    /// changes, or messages would overtake each other.
+    ways: Vec<Vec<Option<u32>>>,
+    /// Every route that was ever used, and where it ends: at the shard of the grain, or at another
+    /// that passes on what is not its own.
     routes: Vec<(Owner, Route)>,
+    /// Places in `routes` of all where parcels wait, and some where none do any more.
+    listed: Vec<usize>,
 }
 
 impl Routes {
     #[inline(always)]
     fn find(&self, to: Owner) -> Option<usize> {
-        let shards = self.places.get(usize::from(to.node.0))?;
+        let shards = self.ways.get(usize::from(to.node.0))?;
         let place = shards.get(usize::from(to.shard.0)).copied().flatten()?;
         Some(place as usize)
     }
@@ -64,31 +80,74 @@ impl Routes {
         }
     }
 
-    /// The route to a shard, which begins as `state` says if there was none.
+    /// The place of the route to the grains of a shard. If there was none, `end` says where it
+    /// ends, and it begins as `state` says.
     #[inline]
-    pub(super) fn entry(&mut self, to: Owner, state: impl FnOnce() -> State) -> &mut Route {
-        let place = match self.find(to) {
+    pub(super) fn way(
+        &mut self,
+        to: Owner,
+        end: impl FnOnce() -> Owner,
+        state: impl FnOnce(Owner) -> State,
+    ) -> usize {
+        match self.find(to) {
             Some(place) => place,
-            None => self.add(to, state()),
-        };
-        &mut self.routes[place].1
+            None => self.add_way(to, end(), state),
+        }
+    }
+
+    /// The route in a place, and where it ends.
+    #[inline]
+    pub(super) fn at(&mut self, place: usize) -> (Owner, &mut Route) {
+        let (end, route) = &mut self.routes[place];
+        (*end, route)
+    }
+
+    /// Lets a parcel wait for a link, or for room on it.
+    pub(super) fn let_wait(&mut self, place: usize, parcel: Parcel) {
+        let route = &mut self.routes[place].1;
+        route.waiting.push_back(parcel);
+        if !std::mem::replace(&mut route.is_listed, true) {
+            self.listed.push(place);
+        }
+    }
+
+    /// Lets `send` have every route where parcels wait.
+    pub(super) fn for_each_waiting(&mut self, mut send: impl FnMut(&mut Route)) {
+        self.listed.retain(|&place| {
+            let route = &mut self.routes[place].1;
+            send(route);
+            route.is_listed = !route.waiting.is_empty();
+            route.is_listed
+        });
     }
 
     #[cold]
-    fn add(&mut self, to: Owner, state: State) -> usize {
+    fn add_way(&mut self, to: Owner, end: Owner, state: impl FnOnce(Owner) -> State) -> usize {
         let (NodeId(node), ShardId(shard)) = (to.node, to.shard);
         let (node, shard) = (usize::from(node), usize::from(shard));
-        if self.places.len() <= node {
-            self.places.resize(node + 1, Vec::new());
+        if self.ways.len() <= node {
+            self.ways.resize(node + 1, Vec::new());
         }
-        let shards = &mut self.places[node];
-        if shards.len() <= shard {
-            shards.resize(shard + 1, None);
+        if self.ways[node].len() <= shard {
+            self.ways[node].resize(shard + 1, None);
         }
-        let place = self.routes.len();
-        shards[shard] = u32::try_from(place).ok();
-        self.routes.push((to, Route::new(state)));
+        let place = self.place_of_end(end, || state(end));
+        self.ways[node][shard] = u32::try_from(place).ok();
         place
+    }
+
+    /// The route that ends at a shard, which begins as `state` says if there was none.
+    pub(super) fn ending_at(&mut self, end: Owner, state: impl FnOnce() -> State) -> &mut Route {
+        let place = self.place_of_end(end, state);
+        &mut self.routes[place].1
+    }
+
+    fn place_of_end(&mut self, end: Owner, state: impl FnOnce() -> State) -> usize {
+        let known = self.routes.iter().position(|(other, _)| *other == end);
+        known.unwrap_or_else(|| {
+            self.routes.push((end, Route::new(state())));
+            self.routes.len() - 1
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
@@ -96,6 +155,6 @@ impl Routes {
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Owner, &mut Route)> {
-        self.routes.iter_mut().map(|(to, route)| (*to, route))
+        self.routes.iter_mut().map(|(end, route)| (*end, route))
     }
 }
