@@ -34,11 +34,14 @@ use crate::{
     socket::{Batch, Socket},
 };
 
+mod admission;
 mod lifecycle;
 mod resuming;
 mod arrival;
 mod departure;
 mod progress;
+
+use self::admission::Admission;
 
 /// The links of one shard.
 pub struct Endpoint {
@@ -60,8 +63,8 @@ pub struct Endpoint {
     generations: Vec<u32>,
     /// The place in `links` of each connection that QUIC knows.
     slots: Vec<Option<u32>>,
-    /// Accepted links whose hello is still to come.
-    handshakes: usize,
+    /// Accepted links whose hello is still to come, and who may begin more.
+    admission: Admission,
     closing: bool,
 
     events: VecDeque<Event>,
@@ -129,12 +132,12 @@ impl Endpoint {
             accepting,
             kinds: settings.kinds().to_vec(),
             announced: 0,
-            settings,
             links: Slab::new(),
             numbered: 0,
             generations: Vec::new(),
             slots: Vec::new(),
-            handshakes: 0,
+            admission: Admission::new(settings.limits()),
+            settings,
             closing: false,
             events: VecDeque::new(),
             stirred: VecDeque::new(),

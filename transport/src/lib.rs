@@ -36,15 +36,17 @@
 //! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]) or were sent and are
 //! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), bytes that a peer
 //! may send before they are asked for (QUIC's flow control: nothing is read ahead of
-//! [`Endpoint::poll_event`] by more than 64 KiB), links, handshakes and the time they take. Nothing
-//! is kept for a dialler that has not proved its address. Whatever a peer sends costs its link at
-//! most: even a panic in the handling of a link ends that link only.
+//! [`Endpoint::poll_event`] by more than 64 KiB), links, handshakes and the time they take; and
+//! with each address how many handshakes are in progress and how fast it begins them
+//! ([`Limits::handshakes_per_address`], [`Limits::handshake_rate`]). Nothing is kept for a dialler
+//! that has not proved its address. Whatever a peer sends costs its link at most: even a panic in
+//! the handling of a link ends that link only.
 //!
 //! # What is not here
 //!
-//! The maximum age of a link, revocation, and rates of handshakes per source address. The identity
-//! of a running node does not change. A large payload is sent again from its start after a break,
-//! so one that takes longer than connections live does not arrive until they live longer.
+//! The maximum age of a link, and revocation. The identity of a running node does not change. A
+//! large payload is sent again from its start after a break, so one that takes longer than
+//! connections live does not arrive until they live longer.
 //!
 //! # The loop
 //!

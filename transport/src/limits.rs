@@ -57,9 +57,20 @@ pub struct Limits {
     /// How long a link may take from the first packet to the hello. Default: 4 s, long enough for
     /// a lost first packet (repeated after 1 s and 3 s) and short of `idle`.
     pub hello: Duration,
-    /// How many handshakes from outside may be in progress at one shard. Default: 64, of about
+    /// How many handshakes from outside may be in progress at one shard. Default: 128, of about
     /// 30 KiB each.
     pub handshakes: usize,
+    /// How many of them with one address (of IPv6, with one /64), so that diallers there that stop
+    /// half way leave room for others. Default: 64.
+    pub handshakes_per_address: usize,
+    /// How many handshakes per second one address may begin with one shard in the long run, once
+    /// it has proved that it is there. Beyond that they are refused before they cost more than one
+    /// packet. Default: 64, of less than 1 ms each: at most 6 % of the shard.
+    pub handshake_rate: u32,
+    /// How many handshakes one address may begin at once, when it has not begun any for a while.
+    /// Default: 1024: twice the links that 16 nodes of 16 shards make to one shard when each end
+    /// of each dials at once, all behind one address.
+    pub handshake_burst: u32,
     /// How many links one shard may have, those in progress and those closing included. Default:
     /// 4096.
     pub links: usize,
@@ -88,7 +99,10 @@ impl Default for Limits {
             idle: Duration::from_secs(5),
             keep_alive: Duration::from_secs(1),
             hello: Duration::from_secs(4),
-            handshakes: 64,
+            handshakes: 128,
+            handshakes_per_address: 64,
+            handshake_rate: 64,
+            handshake_burst: 1024,
             links: 4096,
             links_per_pair: 2,
             congestion: Congestion::default(),
@@ -211,21 +225,43 @@ impl Limits {
                 "hello",
                 "more than zero, at most idle",
             ),
-            (self.handshakes >= 1, "handshakes", "at least 1"),
-            (
-                self.links >= self.handshakes,
-                "links",
-                "at least handshakes",
-            ),
-            (self.links_per_pair >= 1, "links_per_pair", "at least 1"),
             (
                 (1200..=65_527).contains(&self.max_datagram),
                 "max_datagram",
                 "1200 to 65527 B",
             ),
         ];
-        let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+        let rules = rules.into_iter().chain(self.rules_of_links());
+        let broken = rules.filter(|(holds, ..)| !holds);
         broken.map(|(_, name, rule)| (name, rule)).collect()
+    }
+
+    /// What numbers of links and handshakes have to be, and whether they are.
+    fn rules_of_links(&self) -> [(bool, &'static str, &'static str); 6] {
+        [
+            (self.handshakes >= 1, "handshakes", "at least 1"),
+            (
+                self.handshakes_per_address >= 1,
+                "handshakes_per_address",
+                "at least 1",
+            ),
+            (
+                (1..=1_000_000).contains(&self.handshake_rate),
+                "handshake_rate",
+                "1 to 1000000 per second",
+            ),
+            (
+                (1..=1_000_000).contains(&self.handshake_burst),
+                "handshake_burst",
+                "1 to 1000000",
+            ),
+            (
+                self.links >= self.handshakes,
+                "links",
+                "at least handshakes",
+            ),
+            (self.links_per_pair >= 1, "links_per_pair", "at least 1"),
+        ]
     }
 }
 
@@ -253,6 +289,8 @@ mod tests {
         assert_eq!(check(|l| l.keep_alive = l.idle), "keep_alive");
         assert_eq!(check(|l| l.hello = l.idle * 2), "hello");
         assert_eq!(check(|l| l.links = 1), "links");
+        assert_eq!(check(|l| l.handshake_rate = 0), "handshake_rate");
+        assert_eq!(check(|l| l.handshake_burst = 0), "handshake_burst");
         assert_eq!(check(|l| l.max_datagram = 1000), "max_datagram");
     }
 }
