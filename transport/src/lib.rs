@@ -113,6 +113,7 @@ mod identity;
 mod steering;
 mod socket;
 mod congestion;
+mod acks;
 mod limits;
 mod error;
 mod event;
@@ -125,6 +126,7 @@ mod endpoint;
 #[cfg(feature = "authority")]
 pub mod authority;
 
+pub use acks::AckPolicy;
 pub use congestion::{Congestion, UnknownCongestion};
 pub use counters::{Counters, Refused};
 pub use endpoint::{Endpoint, EndpointError};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use teff_wire::{DEFAULT_NAMES, MAX_NAMES, MAX_PAYLOAD};
 
-use crate::congestion::Congestion;
+use crate::{acks::AckPolicy, congestion::Congestion};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -78,6 +78,9 @@ pub struct Limits {
     pub links_per_pair: usize,
     /// What decides how much a link has under way. Default: CUBIC.
     pub congestion: Congestion,
+    /// When peers are asked to acknowledge packets; `None` leaves it to QUIC. Default: within 1 ms,
+    /// so that a lost packet is sent again within a few milliseconds and not within 30.
+    pub acks: Option<AckPolicy>,
     /// The largest datagram that links try to send, in bytes. Default: 1452, what fits an
     /// Ethernet frame with IPv6. The path's real limit is found by probing from 1200 upwards.
     /// Between nodes on one machine it is 16 KiB in any case.
@@ -106,6 +109,7 @@ impl Default for Limits {
             links: 4096,
             links_per_pair: 2,
             congestion: Congestion::default(),
+            acks: Some(AckPolicy::default()),
             max_datagram: 1452,
         }
     }
@@ -226,6 +230,11 @@ impl Limits {
                 "more than zero, at most idle",
             ),
             (
+                self.acks.is_none_or(|acks| acks.is_possible()),
+                "acks",
+                "1 to 25 ms of delay",
+            ),
+            (
                 (1200..=65_527).contains(&self.max_datagram),
                 "max_datagram",
                 "1200 to 65527 B",
@@ -292,5 +301,18 @@ mod tests {
         assert_eq!(check(|l| l.handshake_rate = 0), "handshake_rate");
         assert_eq!(check(|l| l.handshake_burst = 0), "handshake_burst");
         assert_eq!(check(|l| l.max_datagram = 1000), "max_datagram");
+        let late = Duration::from_secs(1);
+        let acks = AckPolicy::default();
+        let check = |delay| {
+            let acks = Some(AckPolicy { delay, ..acks });
+            Limits {
+                acks,
+                ..Limits::default()
+            }
+            .problems()
+        };
+        assert_eq!(check(late)[0].0, "acks");
+        assert_eq!(check(Duration::ZERO)[0].0, "acks");
+        assert_eq!(check(acks.delay), []);
     }
 }
