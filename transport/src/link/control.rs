@@ -110,8 +110,8 @@ impl Control {
         }
     }
 
-    /// Reads what has come in. Whether there was anything.
-    pub(crate) fn pull(&mut self, connection: &mut Connection) -> bool {
+    /// Reads what has come in, at most what is left of the link's turn. Whether there was anything.
+    pub(crate) fn pull(&mut self, connection: &mut Connection, turn: &mut usize) -> bool {
         let Some(stream) = self.inbound.filter(|_| self.broken.is_none()) else {
             return false;
         };
@@ -122,10 +122,12 @@ impl Control {
         };
         let mut any = false;
         // The end of the stream comes with the end of the connection, which says why.
-        while self.broken.is_none()
-            && let Ok(Some(chunk)) = chunks.next(usize::MAX)
+        while *turn > 0
+            && self.broken.is_none()
+            && let Ok(Some(chunk)) = chunks.next(*turn)
         {
             any = true;
+            *turn -= chunk.bytes.len();
             self.broken = self.reader.push(&chunk.bytes).err();
         }
         let _ = chunks.finalize();
