@@ -9,6 +9,7 @@ mod backoff;
 mod frames;
 mod peers;
 mod routes;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use self::backoff::backoff;
 use self::frames::{Answered, Outbound, answer, send};
 use self::peers::{Peer, Peers};
 use self::routes::{Routes, State};
+use self::waiting::Waiting;
 use crate::envelope::Settled;
 
 /// The links of one shard.
@@ -70,7 +72,7 @@ pub(crate) struct Wreck {
     /// Those that waited for it and have no other way.
     pub parcels: VecDeque<Parcel>,
     /// Those that waited for room on it.
-    pub answers: VecDeque<(u64, Settled)>,
+    pub answers: Waiting,
     /// The kinds of the letters that were not acknowledged, and what became of each.
     pub letters: Vec<(KindId, Fate)>,
     pub reason: LinkReason,
@@ -260,19 +262,16 @@ impl Links {
         }
         pumped.frames = pumped.sent.len() as u64;
         for (link, peer) in self.peers.iter_mut() {
-            while let Some((number, settled)) = peer.answers.pop_front() {
-                match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
-                    Answered::NoRoom => {
-                        peer.answers.push_front((number, settled));
-                        break;
-                    }
+            while let Some((number, settled)) = peer.answers.first() {
+                match answer(&mut self.endpoint, link, self.epoch, number, settled) {
+                    Answered::NoRoom => break,
                     Answered::Sent(frame) => {
                         peer.written = frame + 1;
                         pumped.frames += 1;
                     }
                     Answered::Lost => {}
                 }
-                pumped.answers.push(settled);
+                pumped.answers.extend(peer.answers.pop());
             }
             peer.forget_acknowledged(self.endpoint.unacknowledged(link));
         }
@@ -301,11 +300,8 @@ impl Links {
                 Answered::NoRoom => {}
             }
         }
-        if peer.answers.len() >= ANSWERS_MAX {
-            return (false, Some(settled));
-        }
-        peer.answers.push_back((number, settled));
-        (true, None)
+        let refused = peer.answers.push(number, settled);
+        (refused.is_none(), refused)
     }
 
     /// Whether nothing waits and everything that was sent has been acknowledged.
@@ -351,6 +347,3 @@ const HASTE: Duration = Duration::from_millis(5);
 
 /// Many round trips in one machine room.
 const LINGER: Duration = Duration::from_millis(5);
-
-/// As many calls as a peer's shard can have outstanding: an honest peer never exceeds it.
-const ANSWERS_MAX: usize = 65_536;
