@@ -35,6 +35,7 @@ use crate::{
     socket::{Batch, Socket},
 };
 
+mod admission;
 mod arena;
 mod lifecycle;
 mod resuming;
@@ -44,7 +45,7 @@ mod progress;
 mod holding;
 mod crossing;
 
-use self::arena::Arena;
+use self::{admission::Admission, arena::Arena};
 
 /// The links of one shard.
 pub struct Endpoint {
@@ -66,8 +67,8 @@ pub struct Endpoint {
     generations: Vec<u32>,
     /// The place in `links` of each connection that QUIC knows.
     slots: Vec<Option<u32>>,
-    /// Accepted links whose hello is still to come.
-    handshakes: usize,
+    /// Accepted links whose hello is still to come, and who may begin more.
+    admission: Admission,
     closing: bool,
 
     events: VecDeque<Event>,
@@ -135,12 +136,12 @@ impl Endpoint {
             accepting,
             kinds: settings.kinds().to_vec(),
             announced: 0,
-            settings,
             links: Slab::new(),
             numbered: 0,
             generations: Vec::new(),
             slots: Vec::new(),
-            handshakes: 0,
+            admission: Admission::new(settings.limits()),
+            settings,
             closing: false,
             events: VecDeque::new(),
             stirred: VecDeque::new(),

@@ -120,8 +120,10 @@ pub enum Refusal {
     /// There already are as many links between these two shards as are of use, or as many links
     /// altogether as a shard may have.
     TooManyLinks,
-    /// Too many handshakes are in progress.
+    /// Too many handshakes are in progress, altogether or with the dialler's address.
     Busy,
+    /// The dialler's address begins handshakes too fast. The dialler sees [`Busy`](Self::Busy).
+    TooOften,
     /// A frame, or the order of frames, breaks the protocol.
     Malformed,
     /// The link to be resumed was with an earlier start of the node.
@@ -134,7 +136,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::WrongAuthority,
         Self::NoCertificate,
         Self::CertificateExpired,
@@ -151,6 +153,7 @@ impl Refusal {
         Self::HelloTimeout,
         Self::TooManyLinks,
         Self::Busy,
+        Self::TooOften,
         Self::Malformed,
         Self::Restarted,
         Self::Forgotten,
@@ -171,7 +174,7 @@ impl Refusal {
             Self::Placement => CloseCode::Placement,
             Self::UnknownNode => CloseCode::UnknownNode,
             Self::HelloTimeout => CloseCode::HelloTimeout,
-            Self::TooManyLinks | Self::Busy => CloseCode::TooManyLinks,
+            Self::TooManyLinks | Self::Busy | Self::TooOften => CloseCode::TooManyLinks,
             Self::Malformed => CloseCode::Protocol,
             Self::Restarted => CloseCode::Restarted,
             Self::Forgotten => CloseCode::Forgotten,
@@ -231,6 +234,10 @@ impl Refusal {
             Self::HelloTimeout => "the peer did not say hello in time: it hangs or is overloaded",
             Self::TooManyLinks => "there are already enough links with the peer's shard",
             Self::Busy => "too many handshakes are in progress: let the peer try again later",
+            Self::TooOften => {
+                "the peer's address begins too many handshakes per second: stop what dials from \
+                 there, or raise `handshake_rate`"
+            }
             Self::Malformed => "the peer broke the protocol: update the older node",
             Self::Restarted => "the peer resumes a link with an earlier start of this node",
             Self::Forgotten => "the peer resumes a link that this node has given up",
@@ -277,6 +284,7 @@ impl Refusal {
             Self::HelloTimeout => "the peer got no hello from this node in time",
             Self::TooManyLinks => "the peer has enough links with this shard",
             Self::Busy => "the peer has too many handshakes in progress: try again later",
+            Self::TooOften => "this node dials the peer too often: try again later",
             Self::Malformed => "the peer says this node broke the protocol: update the older node",
             Self::Restarted => "the peer was restarted: what it had not taken in is lost",
             Self::Forgotten => {

@@ -39,15 +39,17 @@
 //! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), bytes that a peer
 //! may send before they are asked for (QUIC's flow control: nothing is read ahead of
 //! [`Endpoint::poll_event`] by more than 64 KiB, and a shard that has no place for what one link
-//! brings may [hold](Endpoint::hold) that link), links, handshakes and the time they take. Nothing
-//! is kept for a dialler that has not proved its address. Whatever a peer sends costs its link at
-//! most: even a panic in the handling of a link ends that link only.
+//! brings may [hold](Endpoint::hold) that link), links, handshakes and the time they take; and with
+//! each address how many handshakes are in progress and how fast it begins them
+//! ([`Limits::handshakes_per_address`], [`Limits::handshake_rate`]). Nothing is kept for a dialler
+//! that has not proved its address. Whatever a peer sends costs its link at most: even a panic in
+//! the handling of a link ends that link only.
 //!
 //! # What is not here
 //!
-//! The maximum age of a link, revocation, and rates of handshakes per source address. The identity
-//! of a running node does not change. A large payload is sent again from its start after a break,
-//! so one that takes longer than connections live does not arrive until they live longer.
+//! The maximum age of a link, and revocation. The identity of a running node does not change. A
+//! large payload is sent again from its start after a break, so one that takes longer than
+//! connections live does not arrive until they live longer.
 //!
 //! # The loop
 //!
@@ -114,6 +116,7 @@ mod identity;
 mod steering;
 mod socket;
 mod congestion;
+mod acks;
 mod limits;
 mod error;
 mod event;
@@ -126,6 +129,7 @@ mod endpoint;
 #[cfg(feature = "authority")]
 pub mod authority;
 
+pub use acks::AckPolicy;
 pub use congestion::{Congestion, UnknownCongestion};
 pub use counters::{Counters, Refused};
 pub use endpoint::{Endpoint, EndpointError};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use teff_wire::{DEFAULT_NAMES, MAX_NAMES, MAX_PAYLOAD};
 
-use crate::congestion::Congestion;
+use crate::{acks::AckPolicy, congestion::Congestion};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -59,9 +59,20 @@ pub struct Limits {
     /// How long a link may take from the first packet to the hello. Default: 4 s, long enough for
     /// a lost first packet (repeated after 1 s and 3 s) and short of `idle`.
     pub hello: Duration,
-    /// How many handshakes from outside may be in progress at one shard. Default: 64, of about
+    /// How many handshakes from outside may be in progress at one shard. Default: 128, of about
     /// 30 KiB each.
     pub handshakes: usize,
+    /// How many of them with one address (of IPv6, with one /64), so that diallers there that stop
+    /// half way leave room for others. Default: 64.
+    pub handshakes_per_address: usize,
+    /// How many handshakes per second one address may begin with one shard in the long run, once
+    /// it has proved that it is there. Beyond that they are refused before they cost more than one
+    /// packet. Default: 64, of less than 1 ms each: at most 6 % of the shard.
+    pub handshake_rate: u32,
+    /// How many handshakes one address may begin at once, when it has not begun any for a while.
+    /// Default: 1024: twice the links that 16 nodes of 16 shards make to one shard when each end
+    /// of each dials at once, all behind one address.
+    pub handshake_burst: u32,
     /// How many links one shard may have, those in progress and those closing included. Default:
     /// 4096.
     pub links: usize,
@@ -70,6 +81,9 @@ pub struct Limits {
     pub links_per_pair: usize,
     /// What decides how much a link has under way. Default: CUBIC.
     pub congestion: Congestion,
+    /// When peers are asked to acknowledge packets; `None` leaves it to QUIC. Default: within 1 ms,
+    /// so that a lost packet is sent again within a few milliseconds and not within 30.
+    pub acks: Option<AckPolicy>,
     /// The largest datagram that links try to send, in bytes. Default: 1452, what fits an
     /// Ethernet frame with IPv6. The path's real limit is found by probing from 1200 upwards.
     /// Between nodes on one machine it is 16 KiB in any case.
@@ -91,10 +105,14 @@ impl Default for Limits {
             idle: Duration::from_secs(5),
             keep_alive: Duration::from_secs(1),
             hello: Duration::from_secs(4),
-            handshakes: 64,
+            handshakes: 128,
+            handshakes_per_address: 64,
+            handshake_rate: 64,
+            handshake_burst: 1024,
             links: 4096,
             links_per_pair: 2,
             congestion: Congestion::default(),
+            acks: Some(AckPolicy::default()),
             max_datagram: 1452,
         }
     }
@@ -214,21 +232,48 @@ impl Limits {
                 "hello",
                 "more than zero, at most idle",
             ),
-            (self.handshakes >= 1, "handshakes", "at least 1"),
             (
-                self.links >= self.handshakes,
-                "links",
-                "at least handshakes",
+                self.acks.is_none_or(|acks| acks.is_possible()),
+                "acks",
+                "1 to 25 ms of delay",
             ),
-            (self.links_per_pair >= 1, "links_per_pair", "at least 1"),
             (
                 (1200..=65_527).contains(&self.max_datagram),
                 "max_datagram",
                 "1200 to 65527 B",
             ),
         ];
-        let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+        let rules = rules.into_iter().chain(self.rules_of_links());
+        let broken = rules.filter(|(holds, ..)| !holds);
         broken.map(|(_, name, rule)| (name, rule)).collect()
+    }
+
+    /// What numbers of links and handshakes have to be, and whether they are.
+    fn rules_of_links(&self) -> [(bool, &'static str, &'static str); 6] {
+        [
+            (self.handshakes >= 1, "handshakes", "at least 1"),
+            (
+                self.handshakes_per_address >= 1,
+                "handshakes_per_address",
+                "at least 1",
+            ),
+            (
+                (1..=1_000_000).contains(&self.handshake_rate),
+                "handshake_rate",
+                "1 to 1000000 per second",
+            ),
+            (
+                (1..=1_000_000).contains(&self.handshake_burst),
+                "handshake_burst",
+                "1 to 1000000",
+            ),
+            (
+                self.links >= self.handshakes,
+                "links",
+                "at least handshakes",
+            ),
+            (self.links_per_pair >= 1, "links_per_pair", "at least 1"),
+        ]
     }
 }
 
@@ -256,6 +301,21 @@ mod tests {
         assert_eq!(check(|l| l.keep_alive = l.idle), "keep_alive");
         assert_eq!(check(|l| l.hello = l.idle * 2), "hello");
         assert_eq!(check(|l| l.links = 1), "links");
+        assert_eq!(check(|l| l.handshake_rate = 0), "handshake_rate");
+        assert_eq!(check(|l| l.handshake_burst = 0), "handshake_burst");
         assert_eq!(check(|l| l.max_datagram = 1000), "max_datagram");
+        let late = Duration::from_secs(1);
+        let acks = AckPolicy::default();
+        let check = |delay| {
+            let acks = Some(AckPolicy { delay, ..acks });
+            Limits {
+                acks,
+                ..Limits::default()
+            }
+            .problems()
+        };
+        assert_eq!(check(late)[0].0, "acks");
+        assert_eq!(check(Duration::ZERO)[0].0, "acks");
+        assert_eq!(check(acks.delay), []);
     }
 }

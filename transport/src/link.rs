@@ -242,7 +242,8 @@ impl Link {
     /// Reads a turn's worth of bytes.
     pub(crate) fn pull(&mut self) -> Pull {
         if self.phase == Phase::Up {
-            let control = self.control.pull(&mut self.connection);
+            let turn = self.inbox.turn();
+            let control = self.control.pull(&mut self.connection, turn);
             if self.inbox.pull_payloads(&mut self.connection) || control {
                 return Pull::Some;
             }

@@ -307,6 +307,7 @@ impl Settings {
             .datagram_send_buffer_size(0)
             .mtu_discovery_config(Some(discovery))
             .initial_rtt(INITIAL_RTT)
+            .ack_frequency_config(limits.acks.map(|acks| acks.config()))
             .congestion_controller_factory(limits.congestion.factory(max_datagram))
             .allow_spin(false);
         config

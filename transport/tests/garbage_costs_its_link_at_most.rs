@@ -350,3 +350,36 @@ fn a_close_code_of_a_later_version_is_told_as_it_is() {
         LinkError::UnknownCode { code: 999 }
     );
 }
+
+#[test]
+fn control_frames_without_end_keep_no_other_link_waiting() {
+    /// Frames of 64 KiB, which is a turn.
+    const TURN: usize = 4096;
+    let (mut world, good, mut peer) = greeted();
+    world.nodes[A].shards[0].appetite = TURN / 2;
+    let control = peer.connection.streams().open(Dir::Uni).unwrap();
+    let frames = frame(&Header::pressure(7, true), |_| ()).repeat(64 * TURN);
+    let (mut sent, mut pressed, mut others, mut longest) = (0, 0, 0, 0);
+    world.until("a hundred turns have passed", |world| {
+        // A frame may have been cut.
+        let rest = &frames[sent % 16..];
+        if let Ok(written) = peer.connection.send_stream(control).write(rest) {
+            sent += written;
+        }
+        peer.step(world.now());
+        world.tell((C, 0), good, b"unimpressed");
+        for event in std::mem::take(world.events(A, 0)) {
+            match event {
+                Event::Pressure { .. } => {
+                    pressed += 1;
+                    others += 1;
+                    longest = longest.max(others);
+                }
+                Event::Frame { .. } => others = 0,
+                event => panic!("{event:?}"),
+            }
+        }
+        pressed > 100 * TURN
+    });
+    assert!(longest <= 3 * TURN, "{longest} control frames in a row");
+}

@@ -12,6 +12,7 @@ mod backoff;
 mod frames;
 mod peers;
 mod routes;
+mod waiting;
 mod yielding;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use self::backoff::backoff;
 use self::frames::{Answered, Outbound, answer, express, send};
 use self::peers::{Peer, Peers};
 use self::routes::{Routes, State};
+use self::waiting::Waiting;
 use self::yielding::{MEMBER, dial};
 use crate::envelope::Settled;
 
@@ -89,7 +91,7 @@ pub(crate) struct Wreck {
     /// Those that waited for it and have no other way.
     pub parcels: VecDeque<Parcel>,
     /// Those that waited for room on it.
-    pub answers: VecDeque<(u64, Settled)>,
+    pub answers: Waiting,
     /// The kinds of the letters that were not acknowledged, and what became of each.
     pub letters: Vec<(KindId, Fate)>,
     pub reason: LinkReason,
@@ -342,18 +344,15 @@ impl Links {
             peers.list(link);
         });
         peers.for_each_listed(|link, peer| {
-            while let Some((number, settled)) = peer.answers.pop_front() {
-                match answer(endpoint, link, *epoch, number, &settled) {
-                    Answered::NoRoom => {
-                        peer.answers.push_front((number, settled));
-                        break;
-                    }
+            while let Some((number, settled)) = peer.answers.first() {
+                match answer(endpoint, link, *epoch, number, settled) {
+                    Answered::NoRoom => break,
                     Answered::Sent(frame) => {
                         peer.written = frame + 1;
                     }
                     Answered::Lost => {}
                 }
-                pumped.answers.push(settled);
+                pumped.answers.extend(peer.answers.pop());
             }
             peer.forget_acknowledged(endpoint.unacknowledged(link));
         });
@@ -382,12 +381,9 @@ impl Links {
                 Answered::NoRoom => {}
             }
         }
-        if peer.answers.len() >= ANSWERS_MAX {
-            return (false, Some(settled));
-        }
-        peer.answers.push_back((number, settled));
+        let refused = peer.answers.push(number, settled);
         self.peers.list(link);
-        (true, None)
+        (refused.is_none(), refused)
     }
 
     /// Whether nothing waits and everything that was sent has been acknowledged.
@@ -433,6 +429,3 @@ const HASTE: Duration = Duration::from_millis(5);
 
 /// Many round trips in one machine room.
 const LINGER: Duration = Duration::from_millis(5);
-
-/// As many calls as a peer's shard can have outstanding: an honest peer never exceeds it.
-const ANSWERS_MAX: usize = 65_536;

@@ -124,7 +124,7 @@ pub(crate) fn obey() -> String {
     line
 }
 
-/// The certificates of two nodes, in a folder of their own, and specs that name them.
+/// The certificates of nodes, two unless told otherwise, in a folder of their own, and specs that name them.
 pub(crate) struct Papers {
     pub(crate) folder: tempfile::TempDir,
     cluster: &'static str,
@@ -132,12 +132,16 @@ pub(crate) struct Papers {
 
 impl Papers {
     pub(crate) fn issue(cluster: &'static str) -> Self {
+        Self::issue_for(cluster, &[1, 2])
+    }
+
+    pub(crate) fn issue_for(cluster: &'static str, nodes: &[u16]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("ca.crt", authority.certificate_pem());
         write("secret", &authority.secret().to_hex());
-        for node in [1, 2] {
+        for &node in nodes {
             let issued = authority.issue(cluster, NodeId(node)).unwrap();
             write(&format!("{node}.crt"), &issued.certificate_pem);
             write(&format!("{node}.key"), &issued.key_pem);
@@ -194,11 +198,11 @@ impl Papers {
     }
 }
 
-/// Two ports that are free now. Nobody holds them, so that other processes can take them, one
+/// Ports that are free now. Nobody holds them, so that other processes can take them, one
 /// after the other.
-pub(crate) fn free_ports() -> [SocketAddr; 2] {
+pub(crate) fn free_ports<const N: usize>() -> [SocketAddr; N] {
     let listeners =
-        [(); 2].map(|()| Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap());
+        [(); N].map(|()| Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap());
     listeners.map(|listener| listener.local_addr())
 }
 

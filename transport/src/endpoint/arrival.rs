@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
@@ -176,8 +177,6 @@ impl Endpoint {
     /// Somebody wants a link.
     fn admit(&mut self, now: Instant, incoming: Incoming) {
         self.answer.clear();
-        let limits = self.settings.limits();
-        let full = self.handshakes >= limits.handshakes || self.links.len() >= limits.links;
         if !incoming.remote_address_validated() {
             match self.quic.retry(incoming, &mut self.answer) {
                 Ok(transmit) => {
@@ -186,17 +185,28 @@ impl Endpoint {
                 }
                 Err(error) => self.quic.ignore(error.into_incoming()),
             }
-        } else if full || self.closing {
-            let transmit = self.quic.refuse(incoming, &mut self.answer);
-            self.counters.refused.count(Party::Here, Refusal::Busy);
-            self.send_answer(&transmit);
-        } else {
-            self.accept(now, incoming);
+            return;
+        }
+        match self.begin_handshake(now, incoming.remote_address().ip()) {
+            Ok(()) => self.accept(now, incoming),
+            Err(refusal) => {
+                let transmit = self.quic.refuse(incoming, &mut self.answer);
+                self.counters.refused.count(Party::Here, refusal);
+                self.send_answer(&transmit);
+            }
         }
     }
 
+    fn begin_handshake(&mut self, now: Instant, address: IpAddr) -> Result<(), Refusal> {
+        if self.closing || self.links.len() >= self.settings.limits().links {
+            return Err(Refusal::Busy);
+        }
+        self.admission.begin(now, address)
+    }
+
     fn accept(&mut self, now: Instant, incoming: Incoming) {
-        let config = Some(Arc::clone(self.accepting.to(incoming.remote_address())));
+        let remote = incoming.remote_address();
+        let config = Some(Arc::clone(self.accepting.to(remote)));
         let accepted = catch_unwind(AssertUnwindSafe(|| {
             self.quic
                 .accept(incoming, now, &mut self.answer, config)
@@ -205,8 +215,8 @@ impl Endpoint {
         match accepted {
             Ok(Ok(connection)) => {
                 self.counters.accepted += 1;
-                self.handshakes += 1;
                 self.insert(connection, None);
+                return;
             }
             Ok(Err(error)) => {
                 tracing::debug!("a handshake failed at its first packet: {}", error.cause);
@@ -217,5 +227,6 @@ impl Endpoint {
             }
             Err(_) => self.counters.panics += 1,
         }
+        self.admission.end(remote.ip());
     }
 }

@@ -6,7 +6,7 @@
 //! connection that is lost meanwhile is noticed once the link is let go and read to its end.
 
 use super::Endpoint;
-use crate::{event::LinkId, link::Phase};
+use crate::{event::LinkId, limits::READ_TURN, link::Phase};
 
 impl Endpoint {
     /// Hands out no more frames of a link until it is [let go](Self::let_go). An id of a link that
@@ -29,7 +29,8 @@ impl Endpoint {
     /// Reads from a held link what is not held.
     pub(super) fn read_held(&mut self, slot: usize) {
         let link = &mut self.links[slot];
-        if link.phase == Phase::Up && link.control.pull(&mut link.connection) {
+        let mut turn = READ_TURN;
+        if link.phase == Phase::Up && link.control.pull(&mut link.connection, &mut turn) {
             return self.mark_dirty(slot);
         }
         self.readable.pop_front();

@@ -135,7 +135,7 @@ impl Endpoint {
         let link = &mut self.links[slot];
         debug_assert_ne!(link.phase, Phase::Ended, "a link ends once");
         if link.is_early() && link.dialled.is_none() {
-            self.handshakes -= 1;
+            self.admission.end(link.connection.remote_address().ip());
         }
         link.phase = Phase::Ended;
         let (id, peer, sent) = (link.id, link.peer, link.outbox.sent());

@@ -320,7 +320,7 @@ impl Endpoint {
         link.incarnation = Some(hello.incarnation);
         link.outbox.open();
         if !dialled {
-            self.handshakes -= 1;
+            self.admission.end(link.connection.remote_address().ip());
             link.number = hello.link;
             self.say_hello(slot, hello.from_shard);
         } else if link.kinds != self.announced {

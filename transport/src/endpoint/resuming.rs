@@ -157,7 +157,7 @@ impl Endpoint {
         }
         let other = self.links.remove(slot);
         self.retire(slot);
-        self.handshakes -= 1;
+        self.admission.end(other.connection.remote_address().ip());
         self.occupy(other.handle, found);
         self.links[found].take_over(other);
         if let Err(refused) = self.resume(found, hello) {
@@ -233,7 +233,7 @@ fn is_passing(reason: &LinkError) -> bool {
         LinkError::Refused { refusal, .. } => {
             matches!(
                 refusal,
-                Refusal::Busy | Refusal::TooManyLinks | Refusal::HelloTimeout
+                Refusal::Busy | Refusal::TooOften | Refusal::TooManyLinks | Refusal::HelloTimeout
             )
         }
         LinkError::Closed { .. }

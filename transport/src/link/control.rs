@@ -108,8 +108,8 @@ impl Control {
         }
     }
 
-    /// Reads what has come in. Whether there was anything.
-    pub(crate) fn pull(&mut self, connection: &mut Connection) -> bool {
+    /// Reads what has come in, at most what is left of the link's turn. Whether there was anything.
+    pub(crate) fn pull(&mut self, connection: &mut Connection, turn: &mut usize) -> bool {
         let Some(stream) = self.inbound.filter(|_| self.broken().is_none()) else {
             return false;
         };
@@ -120,8 +120,11 @@ impl Control {
         };
         let mut any = false;
         // The end of the stream comes with the end of the connection, which says why.
-        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+        while *turn > 0
+            && let Ok(Some(chunk)) = chunks.next(*turn)
+        {
             any = true;
+            *turn -= chunk.bytes.len();
             if self.reader.push(&chunk.bytes).is_err() {
                 break;
             }

@@ -130,6 +130,11 @@ impl Inbox {
         self.arriving.opened(stream);
     }
 
+    /// How many bytes the link may read until it is the turn of the next.
+    pub(crate) fn turn(&mut self) -> &mut usize {
+        &mut self.turn
+    }
+
     /// Reads payloads that come on streams of their own. Whether anything came.
     pub(crate) fn pull_payloads(&mut self, connection: &mut Connection) -> bool {
         let known = (self.taken_in, self.max_payload);
@@ -185,12 +190,13 @@ impl Inbox {
 
     /// Reads a turn's worth out of QUIC.
     pub(crate) fn pull(&mut self, mut stream: RecvStream<'_>) -> Pull {
-        if self.broken().is_some() || self.arriving.is_full() {
-            return Pull::Empty;
-        }
+        // First, because what else the link has to read may have used up the turn.
         if self.turn == 0 {
             self.turn = READ_TURN;
             return Pull::NextTurn;
+        }
+        if self.broken().is_some() || self.arriving.is_full() {
+            return Pull::Empty;
         }
         let Ok(mut chunks) = stream.read(true) else {
             self.broken = Some(Broken::Ended);

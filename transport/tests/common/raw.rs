@@ -86,7 +86,16 @@ pub fn frame(header: &Header, payload: impl FnOnce(&mut AlignedVec<16>)) -> Vec<
 
 impl RawPeer {
     pub fn dial(now: Instant, address: SocketAddr, name: &str, tls: rustls::ClientConfig) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::dial_from(Ipv4Addr::LOCALHOST, now, (address, name), tls)
+    }
+
+    pub fn dial_from(
+        from: Ipv4Addr,
+        now: Instant,
+        (address, name): (SocketAddr, &str),
+        tls: rustls::ClientConfig,
+    ) -> Self {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let config = Arc::new(EndpointConfig::default());
         let mut endpoint = Endpoint::new(config, None, false, None);

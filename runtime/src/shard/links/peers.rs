@@ -8,7 +8,7 @@ use teff_core::hash::GrainHash;
 use teff_transport::LinkId;
 use teff_wire::{Fingerprint, KindId, KindOffer, NodeId, ShardId};
 
-use crate::envelope::Settled;
+use super::waiting::Waiting;
 
 /// The peer of a link.
 pub(super) struct Peer {
@@ -20,7 +20,7 @@ pub(super) struct Peer {
     /// Grains whose mailboxes the peer says are full.
     full: HashSet<GrainHash>,
     /// Answers that wait for room on the link.
-    pub answers: VecDeque<(u64, Settled)>,
+    pub answers: Waiting,
     /// How many data frames were sent on the link: letters and answers.
     pub written: u64,
     /// The letters that may not have arrived, oldest first, but for those that left last.
@@ -51,7 +51,7 @@ impl Peer {
             kinds: fingerprints(kinds),
             shared: Vec::new(),
             full: HashSet::new(),
-            answers: VecDeque::new(),
+            answers: Waiting::default(),
             written: 0,
             unacknowledged: VecDeque::new(),
             last: Letters {
