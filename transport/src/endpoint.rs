@@ -34,6 +34,7 @@ use crate::{
     socket::{Batch, Socket},
 };
 
+mod lossy;
 mod lifecycle;
 mod resuming;
 mod arrival;
@@ -82,6 +83,7 @@ pub struct Endpoint {
     blocked: Option<quinn_proto::Transmit>,
     /// Datagrams that answer without a link.
     answer: Vec<u8>,
+    lossy: lossy::LossyTells,
     counters: Counters,
 }
 
@@ -147,6 +149,7 @@ impl Endpoint {
             departing: Vec::new(),
             blocked: None,
             answer: Vec::new(),
+            lossy: lossy::LossyTells::default(),
             counters: Counters::default(),
         })
     }

@@ -31,10 +31,15 @@
 //!   keeps its place among the others; messages behind it to the same grain wait for it at the
 //!   receiver, all others pass.
 //!
+//! - None for tells that may get lost ([`Endpoint::send_lossy`]): each has a datagram of QUIC's, goes
+//!   before all else, and is neither numbered nor acknowledged nor ever sent again. Of those that
+//!   wait too long a newer one takes the place.
+//!
 //! # What is bounded
 //!
 //! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]) or were sent and are
-//! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), bytes that a peer
+//! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), lossy tells
+//! ([`Limits::lossy`]), bytes that a peer
 //! may send before they are asked for (QUIC's flow control: nothing is read ahead of
 //! [`Endpoint::poll_event`] by more than 64 KiB), links, handshakes and the time they take. Nothing
 //! is kept for a dialler that has not proved its address. Whatever a peer sends costs its link at
@@ -127,7 +132,7 @@ pub use congestion::{Congestion, UnknownCongestion};
 pub use counters::{Counters, Refused};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{LinkError, Party, Refusal, SendError};
-pub use event::{Datagram, Event, Fate, LinkId, Sent};
+pub use event::{Datagram, Event, Fate, LinkId, LossCause, Lost, Sent};
 pub use identity::{ClusterSecret, Identity, IdentityError, IdentityProblem, Part, SecretError};
 pub use limits::Limits;
 pub use name::{ClusterName, ClusterNameError, node_name};

@@ -35,6 +35,10 @@ pub struct Limits {
     /// How many bytes of payloads above 64 KiB, which go on streams of their own, may wait on one
     /// link or be unacknowledged. Default: 64 MiB. While there are fewer, one more is taken.
     pub large: usize,
+    /// How many bytes of lossy tells may wait on one link before they leave, and after they came in;
+    /// a few packets' worth that QUIC holds not counted. Default: 64 KiB, half a millisecond at
+    /// 1 Gbit/s. More would not arrive in time to be worth anything.
+    pub lossy: usize,
     /// How long a link whose connection broke is kept, and dialled again, before it is given up.
     /// Default: 5 s: what lasts longer than twice the time that `idle` takes to notice it is
     /// rather a dead node than a network that flaps.
@@ -81,6 +85,7 @@ impl Default for Limits {
             outbound: 8 * MIB,
             retained: 32 * MIB,
             large: 64 * MIB,
+            lossy: 64 * KIB,
             resume: Duration::from_secs(5),
             send_window: 8 * MIB as u32,
             stream_window: 4 * MIB as u32,
@@ -151,6 +156,14 @@ pub(crate) const BATCHES_PER_FLUSH: usize = 4;
 /// How many bytes of datagrams are made for one batch. The kernel takes less than 64 KiB at once.
 pub(crate) const BATCH_BYTES: usize = 60 * KIB;
 
+/// How many packets' worth of lossy tells QUIC is given at once. It sends them before all else: with
+/// a full window, this is what frames have to wait for.
+pub(crate) const LOSSY_RATION: usize = 4;
+
+/// How many lossy tells of one link are handed out before it is the turn of its frames, and of other
+/// links: as many as frames of that size in a turn of 64 KiB, or fewer.
+pub(crate) const LOSSY_TURN: usize = 64;
+
 /// When the frames written since the last flush have reached this many bytes, they are sealed and
 /// a new buffer is started, so that buffers stay small and no longer grow by copying.
 pub(crate) const SEAL_AT: usize = 64 * KIB;
@@ -175,6 +188,11 @@ impl Limits {
             (self.outbound >= 1, "outbound", "at least 1 B"),
             (self.retained >= 1, "retained", "at least 1 B"),
             (self.large >= 1, "large", "at least 1 B"),
+            (
+                (4 * KIB..=16 * MIB).contains(&self.lossy),
+                "lossy",
+                "4 KiB to 16 MiB",
+            ),
             (
                 self.resume <= Duration::from_secs(3600),
                 "resume",
@@ -253,6 +271,7 @@ mod tests {
         assert_eq!(check(|l| l.keep_alive = l.idle), "keep_alive");
         assert_eq!(check(|l| l.hello = l.idle * 2), "hello");
         assert_eq!(check(|l| l.links = 1), "links");
+        assert_eq!(check(|l| l.lossy = 1000), "lossy");
         assert_eq!(check(|l| l.max_datagram = 1000), "max_datagram");
     }
 }

@@ -136,6 +136,8 @@ impl Endpoint {
             self.handshakes -= 1;
         }
         link.phase = Phase::Ended;
+        self.give_up_lossy(slot);
+        let link = &mut self.links[slot];
         let (id, peer, sent) = (link.id, link.peer, link.outbox.sent());
         link.clear();
         let remote = link.connection.remote_address();

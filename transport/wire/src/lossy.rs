@@ -81,7 +81,6 @@ pub fn lossy_room(datagram: usize, key: &Key) -> usize {
 /// [`lossy_room`].
 ///
 /// ```
-///
 /// use teff_wire::{Header, Key, KindId, MethodId, read_lossy, write_lossy};
 ///
 /// let key = Key::new("kitchen").unwrap();
@@ -98,7 +97,6 @@ pub fn lossy_room(datagram: usize, key: &Key) -> usize {
 /// assert_eq!((frame.header, &*frame.payload), (header, &b"21.5"[..]));
 /// assert_eq!(frame.grain.map(|grain| (grain.key, grain.hash)), Some((key, 4711)));
 /// ```
-///
 /// # Errors
 ///
 /// [`WriteError`] when the payload fails or is too large; what is in `out` then means nothing.
