@@ -32,6 +32,9 @@ pub(crate) struct ShardCounters {
     pub frames_out: Cell,
     pub frames_in: Cell,
     pub misrouted: Cell,
+    /// Lossy tells that left in a packet, and that came in one.
+    pub lossy_out: Cell,
+    pub lossy_in: Cell,
     /// Frames lost with a link: never sent, and sent without an answer.
     pub frames_unsent: Cell,
     pub frames_doubtful: Cell,
@@ -63,6 +66,12 @@ pub struct Counters {
     pub frames_out: u64,
     /// See [`frames_out`](Self::frames_out).
     pub frames_in: u64,
+    /// Lossy tells that left this node in a packet. What of them does not show in
+    /// [`lossy_in`](Self::lossy_in) of the other nodes, when all is at rest, was lost in the
+    /// network, or counted there as `lossy_no_room`.
+    pub lossy_out: u64,
+    /// Lossy tells that came to this node and were read.
+    pub lossy_in: u64,
     /// Datagrams that the kernel had given to another shard's socket.
     pub misrouted: u64,
     /// Frames that a breaking link had not yet sent.
@@ -139,7 +148,11 @@ impl ShardCounters {
 
 impl KindCell {
     pub(crate) fn drop_for(&self, reason: Reason) {
-        self.dropped[reason.index()].add(1);
+        self.drop_many_for(reason, 1);
+    }
+
+    pub(crate) fn drop_many_for(&self, reason: Reason, count: u64) {
+        self.dropped[reason.index()].add(count);
     }
 }
 
@@ -149,6 +162,8 @@ impl Counters {
         self.lane_envelopes += shard.lane_out.get();
         self.frames_out += shard.frames_out.get();
         self.frames_in += shard.frames_in.get();
+        self.lossy_out += shard.lossy_out.get();
+        self.lossy_in += shard.lossy_in.get();
         self.misrouted += shard.misrouted.get();
         self.frames_unsent += shard.frames_unsent.get();
         self.frames_doubtful += shard.frames_doubtful.get();

@@ -11,6 +11,7 @@
 //! | `turn` | finds or makes the activation, runs one handler; owned by the loop |
 //! | `egress` | sends letters and replies here, into a lane, or over a link |
 //! | `calls` | the calls that this shard waits for |
+//! | `lossy` | tells that may get lost, out and in |
 //! | `links` | which link leads to which shard of which node |
 //! | `ending` | what happens to what is left |
 //! | `event_loop` | the order of all that, with bounds |
@@ -31,6 +32,7 @@ pub(crate) mod egress;
 mod turn;
 mod mailbox;
 mod link_events;
+mod lossy;
 mod ingress;
 mod ending;
 pub(crate) mod event_loop;

@@ -44,11 +44,16 @@ pub enum Reason {
     TooLarge,
     /// There was no room for it, and its sender or its kind had said to drop it then.
     Shed,
+    /// It was a lossy tell, and there was no room for it, or a newer one took its place.
+    LossyNoRoom,
+    /// It was a lossy tell, and there was no link to the owner's node that was up and takes such, or
+    /// the link broke before it left.
+    LossyNoLink,
 }
 
 impl Reason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::UnknownKind,
         Self::InterfaceMismatch,
         Self::Undecodable,
@@ -66,6 +71,8 @@ impl Reason {
         Self::NotOwner,
         Self::TooLarge,
         Self::Shed,
+        Self::LossyNoRoom,
+        Self::LossyNoLink,
     ];
 
     /// A stable name for metrics and logs: lower-case words joined by `_`.
@@ -88,6 +95,8 @@ impl Reason {
             Self::NotOwner => "not_owner",
             Self::TooLarge => "too_large",
             Self::Shed => "shed",
+            Self::LossyNoRoom => "lossy_no_room",
+            Self::LossyNoLink => "lossy_no_link",
         }
     }
 
@@ -114,7 +123,7 @@ const _: () = {
         i += 1;
     }
     assert!(
-        Reason::Shed.index() + 1 == Reason::ALL.len(),
+        Reason::LossyNoLink.index() + 1 == Reason::ALL.len(),
         "Reason::ALL is not complete"
     );
 };

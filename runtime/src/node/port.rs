@@ -9,6 +9,7 @@ use teff_contract::{
     CallError, Channel, Declined, Doubt, Outcome, Outgoing, Overload, Pending, Port, Refusal,
     Target, TellError, Ticket,
 };
+use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
 use teff_wire::{GrainId, KindId, ShardId};
@@ -169,7 +170,15 @@ impl Port for NodePort {
 
     fn shed(&self, target: &Target) {
         if with_current(&self.0, |shard| shard.shed(target)).is_none() {
-            self.0.overload.count_shed(target.contract);
+            let policies = &self.0.overload;
+            policies.count_dropped(target.contract, Reason::Shed);
+        }
+    }
+
+    fn lose(&self, target: &Target) {
+        if with_current(&self.0, |shard| shard.lose(target)).is_none() {
+            let policies = &self.0.overload;
+            policies.count_dropped(target.contract, Reason::LossyNoRoom);
         }
     }
 

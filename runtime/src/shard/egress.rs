@@ -3,7 +3,7 @@
 //! This is the only place that asks for the way. A message that finds no room stays with whoever
 //! sends it; an answer always finds room, because its caller has reserved a slot for it.
 
-use teff_contract::{Contract, Declined, Outgoing, Payload, Refusal, Target, TellError};
+use teff_contract::{Contract, Declined, Outgoing, Patience, Payload, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
@@ -174,6 +174,9 @@ impl Shard {
         call: Option<CallId>,
         deadline: Micros,
     ) -> Result<(), Declined> {
+        if message.patient == Patience::Lossy {
+            return self.send_lossy(owner, message);
+        }
         let view = &self.node.view;
         let address = || {
             view.member(owner.node)
@@ -405,7 +408,7 @@ impl Letter {
     #[inline]
     pub(crate) fn blank(
         target: &Target,
-        (method, patient): (MethodId, Option<bool>),
+        (method, patient): (MethodId, Patience),
         reply: Option<CallRef>,
         deadline: Micros,
     ) -> Self {

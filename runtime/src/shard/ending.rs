@@ -88,6 +88,7 @@ impl Shard {
                 None => break,
             }
         }
+        self.settle_lossy();
     }
 
     pub(super) fn discard(&self, envelope: Envelope) {

@@ -377,6 +377,7 @@ impl Shard {
         if let Some(links) = self.links.borrow_mut().as_mut() {
             links.endpoint.flush(self.now.get());
         }
+        self.settle_lossy();
     }
 
     /// When there is something to do even if nothing comes in.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use teff_contract::{Declined, Outgoing, Refusal};
+use teff_contract::{Declined, Outgoing, Patience, Refusal};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
@@ -249,6 +249,11 @@ impl Grains {
             Some(waiting) => *call = Some(self.shard.call_for_outside(&mut message, waiting)?),
             None => match self.shard.send(&mut message, None, Micros::NEVER) {
                 Ok(()) => return None,
+                Err(Declined::NoRoom) if message.patient == Patience::Lossy => {
+                    self.shard.lose(target);
+                    drop_quietly(errand);
+                    return None;
+                }
                 Err(Declined::NoRoom) => {}
                 Err(Declined::Because(error)) => {
                     // It was accepted from the thread: it counts as sent, and as lost.
@@ -276,6 +281,7 @@ impl Grains {
                 .and_then(|links| links.endpoint.poll_event());
             match event {
                 Some(Event::Frame { link, frame }) => self.take_frame(link, frame),
+                Some(Event::Lossy { link, frame }) => self.take_lossy(link, frame),
                 Some(event) => self.shard.take_event(event),
                 None => return count,
             }
@@ -360,7 +366,7 @@ impl Grains {
             kind: header.kind,
             deadline: self.shard.deadline_from(header.deadline_us),
             method: header.method,
-            patient: Some(true),
+            patient: Patience::Patient,
             content: Content::Bytes {
                 block: payload,
                 from: LinkCall {
@@ -375,7 +381,7 @@ impl Grains {
 
     /// A letter from a peer: ours, another shard's, or sent here by mistake.
     #[inline(always)]
-    fn take_letter(&mut self, mut letter: Letter) {
+    pub(super) fn take_letter(&mut self, mut letter: Letter) {
         let shard = &self.shard;
         if shard.node.refusing_peers.load(Ordering::Relaxed) {
             return shard.refuse(&mut letter, (Status::ShuttingDown, String::new()));
@@ -386,7 +392,10 @@ impl Grains {
                 let pushed = shard.try_push(owner, Envelope::Letter(letter));
                 if let Err(Envelope::Letter(letter)) = pushed {
                     let cell = shard.kinds.borrow().cell_or_unknown(letter.kind);
-                    cell.drop_for(Reason::LaneFull);
+                    cell.drop_for(match letter.is_lossy() {
+                        true => Reason::LossyNoRoom,
+                        false => Reason::LaneFull,
+                    });
                     shard.reply(letter.reply_to(), Err((Status::Busy, String::new())));
                 }
             }

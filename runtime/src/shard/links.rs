@@ -7,6 +7,7 @@
 
 mod backoff;
 mod frames;
+mod lossy;
 mod peers;
 mod routes;
 

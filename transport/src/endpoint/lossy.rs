@@ -33,8 +33,8 @@ impl Endpoint {
     ///
     /// [`SendError::Down`] when the link is not up, or its connection is broken right now, or the
     /// peer takes no datagrams. [`SendError::TooLarge`] when the tell does not fit into a datagram
-    /// of the path as it is known so far, which is at least 1200 bytes wide: about 1100 bytes of
-    /// payload fit in any case. [`SendError::Payload`]. Never [`SendError::Busy`].
+    /// of the path as it is known so far: 1 KiB, with a key of up to 64 bytes, always does.
+    /// [`SendError::Payload`]. Never [`SendError::Busy`].
     ///
     /// # Panics
     ///
