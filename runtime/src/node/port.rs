@@ -2,12 +2,13 @@
 //! lane where it is not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use teff_contract::{
-    CallError, Channel, Declined, Doubt, Outcome, Outgoing, Overload, Pending, Port, Refusal,
-    Target, TellError, Ticket,
+    CallError, Channel, Declined, Doubt, Outcome, Outgoing, Overload, Patience, Pending, Port,
+    Refusal, Target, TellError, Ticket,
 };
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
@@ -41,9 +42,17 @@ impl NodePort {
             let kind = message.target.contract.name;
             return Err(TellError::Unplaced { kind }.into());
         };
+        if !is_there && message.patient == Patience::Lossy {
+            return self.tell_lossy_from_outside(shard, message);
+        }
         // Apart, so that each is made in its slot.
         let sent = if !is_there {
-            outside::send(&self.0, shard, || errand(message, None), |_| {})
+            outside::send(
+                &self.0,
+                shard,
+                || Outside::Errand(errand(message, None)),
+                |_| {},
+            )
         } else if self.is_congested(shard, message.target) {
             return Err(Declined::NoRoom);
         } else {
@@ -73,6 +82,20 @@ impl NodePort {
         })
     }
 
+    fn tell_lossy_from_outside(
+        &self,
+        shard: ShardId,
+        message: &mut Outgoing<'_>,
+    ) -> Result<(), Declined> {
+        // Acquire: as for the thread's lanes.
+        if !self.0.accepting.load(Ordering::Acquire) {
+            return Err(TellError::ShuttingDown.into());
+        }
+        let max = self.0.limits.lane_capacity;
+        let handed = self.0.shard(shard).send_lossy(errand(message, None), max);
+        handed.map_err(|_| Declined::NoRoom)
+    }
+
     fn call_from_outside(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let Some((shard, is_there)) = self.entrance(message.target) else {
             let kind = message.target.contract.name;
@@ -89,7 +112,12 @@ impl NodePort {
             deadline,
             timeout,
         };
-        match outside::send(&self.0, shard, || errand(message, Some(call)), |_| {}) {
+        match outside::send(
+            &self.0,
+            shard,
+            || Outside::Errand(errand(message, Some(call))),
+            |_| {},
+        ) {
             Ok(()) => Pending::Channel(Box::new(Channel {
                 reply: receiver,
                 timeout,
@@ -105,14 +133,14 @@ impl NodePort {
     }
 }
 
-fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Outside {
-    Outside::Errand(Box::new(Errand {
+fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Box<Errand> {
+    Box::new(Errand {
         target: message.target.clone(),
         method: message.method,
         payload: std::mem::take(message.payload),
         patient: message.patient,
         call,
-    }))
+    })
 }
 
 impl Port for NodePort {

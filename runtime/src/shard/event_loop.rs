@@ -166,7 +166,12 @@ impl<D: Driver> EventLoop<D> {
             return 0;
         }
         let (commands, wakes) = (shared.take_commands(), shared.take_wakes());
-        let count = commands.len() + wakes.len();
+        let lossy = shared.take_lossy();
+        let count = commands.len() + wakes.len() + lossy.len();
+        for errand in lossy {
+            // One that may get lost never waits, so none comes back.
+            drop(self.grains.run_errand(errand));
+        }
         for token in wakes {
             self.shard.ready(Ready::Woken(token));
         }

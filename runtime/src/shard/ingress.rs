@@ -210,7 +210,7 @@ impl Grains {
     }
 
     /// Makes the call or sends the frame that a thread outside wants.
-    fn run_errand(&mut self, mut errand: Box<Errand>) -> Option<Box<Errand>> {
+    pub(super) fn run_errand(&mut self, mut errand: Box<Errand>) -> Option<Box<Errand>> {
         self.shard.shares.begin_turn();
         if errand
             .call
