@@ -440,27 +440,25 @@ fn a_mailbox_that_is_full_drops_it_and_makes_nobody_wait() {
         dropped(&nodes[1], "lossy_no_room") == 100 - kept
     });
     // From the other node.
-    until("one is counted", || {
-        sensor.note(1000).tell_lossy().unwrap();
-        thread::sleep(Duration::from_millis(1));
-        dropped(&nodes[1], "lossy_no_room") > 100 - kept
-    });
+    let lost = || dropped(&nodes[0], "lossy_no_room") + dropped(&nodes[1], "lossy_no_room");
+    let lose = |number| {
+        let before = lost();
+        sensor.note(number).tell_lossy().unwrap();
+        until("it is counted", || lost() == before + 1);
+    };
+    lose(1000);
+    assert_eq!(dropped(&nodes[0], "lossy_no_room"), 0);
     // They have filled it for nobody.
     near.note(2000).on_overload(Overload::Wait).tell().unwrap();
     // That has: peers are told when they send more, and lossy ones do not even leave there.
     sensor.note(3000).tell().unwrap();
     until("the peer is told", || {
-        sensor.note(4000).tell_lossy().unwrap();
-        thread::sleep(Duration::from_millis(1));
+        lose(4000);
         dropped(&nodes[0], "lossy_no_room") > 0
     });
     // Nor do they wait behind what waits there.
     sensor.note(3001).tell().unwrap();
-    let before = dropped(&nodes[0], "lossy_no_room");
-    sensor.note(4001).tell_lossy().unwrap();
-    until("the next is dropped, too", || {
-        dropped(&nodes[0], "lossy_no_room") == before + 1
-    });
+    lose(4001);
     shared.open();
     sensor.note(5000).wait().unwrap();
     let log = shared.log();
