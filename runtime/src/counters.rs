@@ -3,8 +3,8 @@
 //!
 //! Each shard counts for itself in cells that only it writes, so counting is a plain store; anyone
 //! may read them at any time. Over a whole cluster at rest `sent` equals `handled` plus the sum of
-//! `dropped`. A message from a thread outside the shards counts as sent when the first shard takes
-//! it off that thread's lane.
+//! `dropped`, but for lossy tells that the network lost. A message from a thread outside the shards
+//! counts as sent when the first shard takes it off that thread's lane.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Why a message was not handled: the one closed list.
 //!
 //! Every place that drops a message names its reason from here and counts it, so that at rest
-//! `sent = handled + the sum over all reasons`. The list is deliberately not `#[non_exhaustive]`:
+//! `sent = handled + the sum over all reasons`, but for lossy tells that the network lost. The list is deliberately not `#[non_exhaustive]`:
 //! whoever counts or reports must handle each reason.
 
 use std::fmt;

@@ -103,11 +103,13 @@ impl Lossy {
         }
         self.free = connection.datagrams().send_buffer_space();
         let mut ration = LOSSY_RATION * usize::from(connection.current_mtu());
+        // The first goes in any case, or one that the path has become too narrow for would stay.
         while let Some((_, next)) = self.waiting.front()
-            && next.len() <= ration.min(connection.datagrams().send_buffer_space())
+            && (next.len() <= ration || self.given.is_empty())
+            && next.len() <= connection.datagrams().send_buffer_space()
             && let Some((kind, datagram)) = self.pop()
         {
-            ration -= datagram.len();
+            ration = ration.saturating_sub(datagram.len());
             match connection.datagrams().send(datagram, false) {
                 Ok(()) => self.given.push_back(kind),
                 Err(SendDatagramError::TooLarge) => {
