@@ -323,6 +323,67 @@ fn a_bad_network_loses_some_and_doubles_none() {
     assert_eq!(frames, COUNT as usize);
 }
 
+#[test]
+fn a_path_that_becomes_narrow_loses_what_is_too_wide_for_it() {
+    let mut world = World::new(&[1, 1]);
+    let mut network = BadNetwork::before(world.nodes[B].address, 11);
+    let (address, now) = (network.front.local_addr().unwrap(), world.now());
+    let link = world
+        .endpoint(A, 0)
+        .dial(now, node_id(B), address, ShardId(0));
+    let bound = |world: &mut World| {
+        let too_long = vec![0; 1 << 20];
+        let sent = world
+            .endpoint(A, 0)
+            .send_lossy(link, &tell(), &key(), bytes(&too_long));
+        match sent {
+            Err(SendError::TooLarge { limit, .. }) => limit,
+            _ => 0,
+        }
+    };
+    world.until("the path is found to be wide", |world| {
+        network.step();
+        world.jump(Duration::from_millis(1));
+        bound(world) > 8000
+    });
+    network.widest = 1300;
+    let mut accepted = 0;
+    world.until("the path is found to be narrow", |world| {
+        network.step();
+        world.jump(Duration::from_millis(1));
+        let limit = bound(world);
+        if limit > 8000 {
+            // Several, so that some wait here and some in QUIC's buffer when it turns out.
+            for _ in 0..5 {
+                send(world, A, link, &vec![1; 8000]);
+                accepted += 1;
+            }
+        }
+        limit < 1300
+    });
+    std::mem::take(world.events(B, 0));
+    world.until("small ones still arrive", |world| {
+        network.step();
+        world.jump(Duration::from_millis(1));
+        send(world, A, link, b"small");
+        accepted += 1;
+        taken(world, B)
+            .0
+            .iter()
+            .any(|frame| &frame.payload[..] == b"small")
+    });
+    world.until("each has left or is counted", |world| {
+        network.step();
+        world.jump(Duration::from_millis(1));
+        let endpoint = world.endpoint(A, 0);
+        while let Some(lost) = endpoint.poll_lost() {
+            assert_ne!(lost.cause, LossCause::NoLink);
+            accepted -= lost.count;
+        }
+        endpoint.counters().lossy_out == accepted
+    });
+}
+
 /// A client of node A with B's certificate, through TLS, and a good link from C to A.
 fn raw_peer(transport: TransportConfig) -> (World, LinkId, RawPeer) {
     let mut world = World::new(&[1, 1, 1]);

@@ -14,6 +14,8 @@ pub struct BadNetwork {
     held: Vec<(bool, Vec<u8>)>,
     seed: u64,
     pub mistreated: usize,
+    /// Datagrams of more bytes do not get through.
+    pub widest: usize,
 }
 
 impl BadNetwork {
@@ -31,6 +33,7 @@ impl BadNetwork {
             held: Vec::new(),
             seed,
             mistreated: 0,
+            widest: usize::MAX,
         }
     }
 
@@ -57,6 +60,9 @@ impl BadNetwork {
     }
 
     fn pass(&mut self, to_peer: bool, datagram: &mut [u8]) {
+        if datagram.len() > self.widest {
+            return;
+        }
         self.mistreated += 1;
         match self.percent() {
             0..5 => {}
