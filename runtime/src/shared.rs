@@ -72,7 +72,7 @@ pub(crate) struct ShardShared {
     wakes: Flagged<Arc<Token>>,
     room: Flagged<Waker>,
     /// What threads outside send to other nodes and may get lost.
-    lossy: Flagged<Box<Errand>>,
+    lossy: Flagged<Errand>,
     /// Whether the shard has ended. Set under the lock of `graveyard`.
     ended: AtomicBool,
     /// The lanes of an ended shard. A thread that was just sending finds its message here.
@@ -169,8 +169,8 @@ impl ShardShared {
 
     /// Hands the shard a lossy tell to another node, past the thread's lane, whose head may wait for
     /// room. Hands it back if there are `max` already, or the shard has ended.
-    pub(crate) fn send_lossy(&self, errand: Box<Errand>, max: usize) -> Result<(), Box<Errand>> {
-        self.lossy.push_within(errand, max)?;
+    pub(crate) fn send_lossy(&self, errand: Errand, max: usize) -> Result<(), Box<Errand>> {
+        self.lossy.push_within(errand, max).map_err(Box::new)?;
         self.doorbell.ring();
         Ok(())
     }
@@ -199,7 +199,7 @@ impl ShardShared {
         drop(graveyard);
         drop(wakes);
         for errand in self.lossy.close().into_iter().flatten() {
-            discard(Outside::Errand(errand));
+            discard(Outside::Errand(Box::new(errand)));
         }
         for waker in room.into_iter().flatten() {
             wake_quietly(waker);
@@ -231,7 +231,7 @@ impl ShardShared {
         self.room.take()
     }
 
-    pub(crate) fn take_lossy(&self) -> Vec<Box<Errand>> {
+    pub(crate) fn take_lossy(&self) -> Vec<Errand> {
         self.lossy.take()
     }
 

@@ -47,12 +47,7 @@ impl NodePort {
         }
         // Apart, so that each is made in its slot.
         let sent = if !is_there {
-            outside::send(
-                &self.0,
-                shard,
-                || Outside::Errand(errand(message, None)),
-                |_| {},
-            )
+            outside::send(&self.0, shard, || boxed(errand(message, None)), |_| {})
         } else if self.is_congested(shard, message.target) {
             return Err(Declined::NoRoom);
         } else {
@@ -115,7 +110,7 @@ impl NodePort {
         match outside::send(
             &self.0,
             shard,
-            || Outside::Errand(errand(message, Some(call))),
+            || boxed(errand(message, Some(call))),
             |_| {},
         ) {
             Ok(()) => Pending::Channel(Box::new(Channel {
@@ -133,14 +128,18 @@ impl NodePort {
     }
 }
 
-fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Box<Errand> {
-    Box::new(Errand {
+fn boxed(errand: Errand) -> Outside {
+    Outside::Errand(Box::new(errand))
+}
+
+fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Errand {
+    Errand {
         target: message.target.clone(),
         method: message.method,
         payload: std::mem::take(message.payload),
         patient: message.patient,
         call,
-    })
+    }
 }
 
 impl Port for NodePort {

@@ -170,7 +170,7 @@ impl<D: Driver> EventLoop<D> {
         let count = commands.len() + wakes.len() + lossy.len();
         for errand in lossy {
             // One that may get lost never waits, so none comes back.
-            drop(self.grains.run_errand(errand));
+            drop(self.grains.run_errand(Box::new(errand)));
         }
         for token in wakes {
             self.shard.ready(Ready::Woken(token));
