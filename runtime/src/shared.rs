@@ -167,8 +167,8 @@ impl ShardShared {
         self.doorbell.ring();
     }
 
-    /// Hands the shard a lossy tell to another node, past the thread's lane, whose head may wait for
-    /// room. Hands it back if there are `max` already, or the shard has ended.
+    /// Hands the shard a lossy tell to another node, past the thread's lane, whose head may wait
+    /// for room. Hands it back if there are `max` already, or the shard has ended.
     pub(crate) fn send_lossy(&self, errand: Errand, max: usize) -> Result<(), Box<Errand>> {
         self.lossy.push_within(errand, max).map_err(Box::new)?;
         self.doorbell.ring();

@@ -1,7 +1,7 @@
 //! What an endpoint tells its shard, and the values in it.
 //!
-//! Per link the order is: `Up`, then any number of `Frame`, `Lossy` and `Kinds`, then one `Down`. A link
-//! that never came up has only its `Down`.
+//! Per link the order is: `Up`, then any number of `Frame`, `Lossy` and `Kinds`, then one `Down`.
+//! A link that never came up has only its `Down`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -47,8 +47,8 @@ pub enum Event {
         /// The frame.
         frame: Frame,
     },
-    /// A tell that may have got lost, and may have overtaken frames or been overtaken by them. It is
-    /// not acknowledged and has no number.
+    /// A tell that may have got lost, and may have overtaken frames or been overtaken by them. It
+    /// is not acknowledged and has no number.
     Lossy {
         /// The link that it came on.
         link: LinkId,

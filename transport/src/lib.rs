@@ -30,10 +30,9 @@
 //! - One for each payload above 64 KiB, four at a time, sent in turns with the others. Its frame
 //!   keeps its place among the others; messages behind it to the same grain wait for it at the
 //!   receiver, all others pass.
-//!
-//! - None for tells that may get lost ([`Endpoint::send_lossy`]): each has a datagram of QUIC's, goes
-//!   before all else, and is neither numbered nor acknowledged nor ever sent again. Of those that
-//!   wait too long a newer one takes the place.
+//! - None for tells that may get lost ([`Endpoint::send_lossy`]): each has a datagram of QUIC's,
+//!   goes before all else, and is neither numbered nor acknowledged nor ever sent again. Of those
+//!   that wait too long a newer one takes the place.
 //!
 //! # What is bounded
 //!

@@ -35,8 +35,8 @@ pub struct Limits {
     /// How many bytes of payloads above 64 KiB, which go on streams of their own, may wait on one
     /// link or be unacknowledged. Default: 64 MiB. While there are fewer, one more is taken.
     pub large: usize,
-    /// How many bytes of lossy tells may wait on one link before they leave, and after they came in;
-    /// a few packets' worth that QUIC holds not counted. Default: 64 KiB, half a millisecond at
+    /// How many bytes of lossy tells may wait on one link before they leave, and after they came
+    /// in; a few packets' worth that QUIC holds not counted. Default: 64 KiB, half a millisecond at
     /// 1 Gbit/s. More would not arrive in time to be worth anything.
     pub lossy: usize,
     /// How long a link whose connection broke is kept, and dialled again, before it is given up.
@@ -156,12 +156,12 @@ pub(crate) const BATCHES_PER_FLUSH: usize = 4;
 /// How many bytes of datagrams are made for one batch. The kernel takes less than 64 KiB at once.
 pub(crate) const BATCH_BYTES: usize = 60 * KIB;
 
-/// How many packets' worth of lossy tells QUIC is given at once. It sends them before all else: with
-/// a full window, this is what frames have to wait for.
+/// How many packets' worth of lossy tells QUIC is given at once. It sends them before all else:
+/// with a full window, this is what frames have to wait for.
 pub(crate) const LOSSY_RATION: usize = 4;
 
-/// How many lossy tells of one link are handed out before it is the turn of its frames, and of other
-/// links: as many as frames of that size in a turn of 64 KiB, or fewer.
+/// How many lossy tells of one link are handed out before it is the turn of its frames, and of
+/// other links: as many as frames of that size in a turn of 64 KiB, or fewer.
 pub(crate) const LOSSY_TURN: usize = 64;
 
 /// When the frames written since the last flush have reached this many bytes, they are sealed and
@@ -174,7 +174,14 @@ const _: () = assert!(SEAL_AT <= MAX_PAYLOAD);
 impl Limits {
     /// The limits that do not fit, alone or with the others, and what each has to be.
     pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
-        let rules = [
+        let rules = self.of_memory().into_iter().chain(self.of_links());
+        let broken = rules.filter(|(holds, ..)| !holds);
+        broken.map(|(_, name, rule)| (name, rule)).collect()
+    }
+
+    /// Whether each limit of memory holds, its name, and what it has to be.
+    fn of_memory(&self) -> [Rule; 9] {
+        [
             (
                 self.max_payload >= 1 && self.max_payload <= MAX_PAYLOAD,
                 "max_payload",
@@ -194,11 +201,6 @@ impl Limits {
                 "4 KiB to 16 MiB",
             ),
             (
-                self.resume <= Duration::from_secs(3600),
-                "resume",
-                "at most an hour",
-            ),
-            (
                 self.send_window >= 64 * KIB as u32,
                 "send_window",
                 "at least 64 KiB",
@@ -212,6 +214,17 @@ impl Limits {
                 self.receive_window >= self.stream_window,
                 "receive_window",
                 "at least stream_window",
+            ),
+        ]
+    }
+
+    /// The same for time and numbers.
+    fn of_links(&self) -> [Rule; 9] {
+        [
+            (
+                self.resume <= Duration::from_secs(3600),
+                "resume",
+                "at most an hour",
             ),
             (
                 self.keep_alive > Duration::ZERO,
@@ -241,11 +254,12 @@ impl Limits {
                 "max_datagram",
                 "1200 to 65527 B",
             ),
-        ];
-        let broken = rules.into_iter().filter(|(holds, ..)| !holds);
-        broken.map(|(_, name, rule)| (name, rule)).collect()
+        ]
     }
 }
+
+/// Whether a limit holds, its name, and what it has to be.
+type Rule = (bool, &'static str, &'static str);
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! One message to one grain, not yet sent: what the methods of a typed reference return.
 //!
 //! A [`Request`] becomes a call by `.await` (in handlers, in tokio, in any executor) or `.wait()`
-//! (on a plain thread), and a tell by `.tell()`, `.when_room()` or `.tell_lossy()`. It borrows the reference it was
-//! made from, so that making one touches no shared counter.
+//! (on a plain thread), and a tell by `.tell()`, `.when_room()` or `.tell_lossy()`. It borrows the
+//! reference it was made from, so that making one touches no shared counter.
 
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;

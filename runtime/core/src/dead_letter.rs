@@ -1,8 +1,8 @@
 //! Why a message was not handled: the one closed list.
 //!
 //! Every place that drops a message names its reason from here and counts it, so that at rest
-//! `sent = handled + the sum over all reasons`, but for lossy tells that the network lost. The list is deliberately not `#[non_exhaustive]`:
-//! whoever counts or reports must handle each reason.
+//! `sent = handled + the sum over all reasons`, but for lossy tells that the network lost. The
+//! list is deliberately not `#[non_exhaustive]`: whoever counts or reports must handle each reason.
 
 use std::fmt;
 
@@ -46,8 +46,8 @@ pub enum Reason {
     Shed,
     /// It was a lossy tell, and there was no room for it, or a newer one took its place.
     LossyNoRoom,
-    /// It was a lossy tell, and there was no link to the owner's node that was up and takes such, or
-    /// the link broke before it left.
+    /// It was a lossy tell, and there was no link to the owner's node that was up and takes such,
+    /// or the link broke before it left.
     LossyNoLink,
 }
 

@@ -203,8 +203,8 @@ impl Lossy {
     }
 }
 
-/// What was lost here since it was asked for last: a sum for each kind and cause, of which there are
-/// few.
+/// What was lost here since it was asked for last: a sum for each kind and cause, of which there
+/// are few.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     sums: Vec<Lost>,

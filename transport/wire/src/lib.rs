@@ -149,8 +149,9 @@
 //!
 //! # Compatibility
 //!
-//! - `tests/golden.rs` holds one frame of each type, and a lossy tell, as bytes. They do not change within a major
-//!   version; numbers of frame types, statuses and close codes are never used again.
+//! - `tests/golden.rs` holds one frame of each type, and a lossy tell, as bytes. They do not
+//!   change within a major version; numbers of frame types, statuses and close codes are never
+//!   used again.
 //! - Magic and version keep their place in every version, so that nodes of different major
 //!   versions can refuse each other by name ([`HelloError::Version`], [`CloseCode::Version`]).
 //! - A later minor version may append fields to the fixed part of a hello, of a kind and to the
@@ -185,8 +186,8 @@
 //!
 //! # Copies
 //!
-//! A payload is serialised into the writer's buffer, which is handed to the transport as it is; that
-//! of a lossy tell is copied once more, next to others.
+//! A payload is serialised into the writer's buffer, which is handed to the transport as it is;
+//! that of a lossy tell is copied once more, next to others.
 //! A received byte is copied once, from the transport's chunk into an aligned block; a frame over
 //! many chunks is copied once more on average while its block grows. Frames share their block:
 //! a [`Block`] that is kept for long is better copied. The key of a name frame is copied into the

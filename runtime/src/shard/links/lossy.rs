@@ -1,5 +1,5 @@
-//! Lossy tells as datagrams of a link. None waits for its link, for room on it, or behind what does;
-//! but one that finds no link starts one, or there would never be any.
+//! Lossy tells as datagrams of a link. None waits for its link, for room on it, or behind what
+//! does; but one that finds no link starts one, or there would never be any.
 
 use std::net::SocketAddr;
 use std::time::Instant;
