@@ -281,6 +281,10 @@ impl Port for Office {
         unreachable!("{TELLS_ONLY}")
     }
 
+    fn lose(&self, _: &Target) {
+        unreachable!("{TELLS_ONLY}")
+    }
+
     fn is_shard(&self) -> bool {
         true
     }

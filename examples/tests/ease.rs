@@ -52,6 +52,25 @@ fn hello_greets_over_quic_and_without() {
 }
 
 #[test]
+fn positions_arrive_or_are_accounted_for() {
+    let said = run(&mut example("positions"));
+    let numbers = |line: &str| -> Vec<u64> {
+        let words = line.split(|c: char| !c.is_ascii_digit());
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    let lines: Vec<_> = said.lines().map(numbers).collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    let (last, sent) = (lines[0][0], lines[0][1]);
+    assert!(last > sent / 2 && last <= sent, "{said}");
+    // Sent, early, what became of these, left; came in, heard, lost.
+    let (early, left) = (lines[1][1], lines[1].last().unwrap());
+    assert_eq!((lines[1][0], early + left), (sent, sent), "{said}");
+    assert_eq!(early > 0, said.contains("lossy_no_link"), "{said}");
+    let (came, heard, lost) = (lines[2][0], lines[2][1], lines[2][2]);
+    assert!(came + lost == *left && heard <= came && heard > 0, "{said}");
+}
+
+#[test]
 fn the_counter_counts_from_a_second_process() {
     let folder = tempfile::tempdir().unwrap();
     let address = write_cluster(folder.path());

@@ -3,8 +3,8 @@
 //!
 //! Each shard counts for itself in cells that only it writes, so counting is a plain store; anyone
 //! may read them at any time. Over a whole cluster at rest `sent` equals `handled` plus the sum of
-//! `dropped`. A message from a thread outside the shards counts as sent when the first shard takes
-//! it off that thread's lane.
+//! `dropped`, but for lossy tells that the network lost. A message from a thread outside the shards
+//! counts as sent when the first shard takes it off that thread's lane.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,9 @@ pub(crate) struct ShardCounters {
     /// Links that are up.
     pub links: Cell,
     pub misrouted: Cell,
+    /// Lossy tells that left in a packet, and that came in one.
+    pub lossy_out: Cell,
+    pub lossy_in: Cell,
     /// Frames lost with a link: never sent, and sent without an answer.
     pub frames_unsent: Cell,
     pub frames_doubtful: Cell,
@@ -74,6 +77,12 @@ pub struct Counters {
     pub frames_hopped: u64,
     /// Links to shards of other nodes that are up.
     pub links: u64,
+    /// Lossy tells that left this node in a packet. What of them does not show in
+    /// [`lossy_in`](Self::lossy_in) of the other nodes, when all is at rest, was lost in the
+    /// network, or counted there as `lossy_no_room`.
+    pub lossy_out: u64,
+    /// Lossy tells that came to this node and were read.
+    pub lossy_in: u64,
     /// Datagrams that the kernel had given to another shard's socket.
     pub misrouted: u64,
     /// Frames that a breaking link had not yet sent.
@@ -150,7 +159,11 @@ impl ShardCounters {
 
 impl KindCell {
     pub(crate) fn drop_for(&self, reason: Reason) {
-        self.dropped[reason.index()].add(1);
+        self.drop_many_for(reason, 1);
+    }
+
+    pub(crate) fn drop_many_for(&self, reason: Reason, count: u64) {
+        self.dropped[reason.index()].add(count);
     }
 }
 
@@ -162,6 +175,8 @@ impl Counters {
         self.frames_in += shard.frames_in.get();
         self.frames_hopped += shard.frames_hopped.get();
         self.links += shard.links.get();
+        self.lossy_out += shard.lossy_out.get();
+        self.lossy_in += shard.lossy_in.get();
         self.misrouted += shard.misrouted.get();
         self.frames_unsent += shard.frames_unsent.get();
         self.frames_doubtful += shard.frames_doubtful.get();

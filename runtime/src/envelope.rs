@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU64;
 
-use teff_contract::{Outcome, Payload, Refusal, Target, Ticket};
+use teff_contract::{Outcome, Patience, Payload, Refusal, Target, Ticket};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
@@ -43,9 +43,8 @@ pub(crate) struct Letter {
     pub content: Content,
     pub kind: KindId,
     pub method: MethodId,
-    /// Whether its sender waits for room: then it is taken into a mailbox that has filled since.
-    /// `None` as in [`Outgoing::patient`](teff_contract::Outgoing::patient).
-    pub patient: Option<bool>,
+    /// What its sender has said about a mailbox that is full.
+    pub patient: Patience,
 }
 
 /// The arguments of a letter and who waits for the reply.
@@ -110,7 +109,7 @@ pub(crate) struct Errand {
     pub target: Target,
     pub method: MethodId,
     pub payload: Payload,
-    pub patient: Option<bool>,
+    pub patient: Patience,
     pub call: Option<OutsideCall>,
 }
 
@@ -138,6 +137,12 @@ impl Letter {
             Content::Value { reply, .. } => reply.is_none(),
             Content::Bytes { from, .. } => from.number == 0,
         }
+    }
+
+    /// Whether it may get lost.
+    #[inline]
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.patient == Patience::Lossy
     }
 
     /// The link that it came over, if it did.

@@ -34,12 +34,15 @@
 //!
 //! * A *tell* is handled at most once, and in order with others from the same sender to the same
 //!   grain. A sender is a grain, or a thread outside the shards.
+//! * A tell that may get lost ([`tell_lossy`](Request::tell_lossy)) is handled at most once, in no
+//!   order, and makes nobody wait.
 //! * A *call* is handled at most once. Its error says whether the handler ran: see [`CallError`].
 //! * One handler of a grain runs at a time. A panic in it ends that activation and nothing else.
 //! * Every queue is bounded (in messages), and whoever finds one full is told. A tell that was on
 //!   its way when a mailbox filled is counted as `mailbox_full`; where its sender waits for room,
 //!   it is taken in.
-//! * Every message that was accepted is handled or counted with a reason: see [`Counters`].
+//! * Every message that was accepted is handled or counted with a reason: see [`Counters`]. Lossy
+//!   tells that the network loses are the exception.
 //!
 //! # What differs from the design, and why
 //!

@@ -46,12 +46,12 @@ impl Policies {
         kinds.get(&kind).copied()
     }
 
-    /// Counts a message that a thread outside has shed.
-    pub(crate) fn count_shed(&self, contract: &Contract) {
+    /// Counts a message that was dropped for a thread outside, before any shard had it.
+    pub(crate) fn count_dropped(&self, contract: &Contract, reason: Reason) {
         let counters = self.counters();
         let cell = counters.kind(contract.kind, contract.name);
         cell.sent.add(1);
-        cell.drop_for(Reason::Shed);
+        cell.drop_for(reason);
     }
 
     /// What threads outside have counted. Nobody counts while this is held.

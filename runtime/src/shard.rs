@@ -11,6 +11,7 @@
 //! | `turn` | finds or makes the activation, runs one handler; owned by the loop |
 //! | `egress` | sends letters and replies here, into a lane, or over a link |
 //! | `calls` | the calls that this shard waits for |
+//! | `lossy` | tells that may get lost, out and in |
 //! | `held` | letters of peers that wait for room in a lane |
 //! | `links` | which link leads to which shard of which node |
 //! | `ending` | what happens to what is left |
@@ -32,6 +33,7 @@ pub(crate) mod egress;
 mod turn;
 mod mailbox;
 mod link_events;
+mod lossy;
 mod held;
 mod ingress;
 mod ending;

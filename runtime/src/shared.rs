@@ -20,7 +20,7 @@ use teff_wire::{NodeId, ShardId};
 use crate::congestion::Congestion;
 use crate::counters::ShardCounters;
 use crate::driver::Reactor;
-use crate::envelope::Outside;
+use crate::envelope::{Errand, Outside};
 use crate::idle::IdleStrategy;
 use crate::overload::Policies;
 use crate::panics::wake_quietly;
@@ -72,6 +72,8 @@ pub(crate) struct ShardShared {
     commands: Flagged<Command>,
     wakes: Flagged<Arc<Token>>,
     room: Flagged<Waker>,
+    /// What threads outside send to other nodes and may get lost.
+    lossy: Flagged<Errand>,
     /// Whether the shard has ended. Set under the lock of `graveyard`.
     ended: AtomicBool,
     /// The lanes of an ended shard. A thread that was just sending finds its message here.
@@ -170,6 +172,7 @@ impl ShardShared {
             commands: Flagged::default(),
             wakes: Flagged::default(),
             room: Flagged::default(),
+            lossy: Flagged::default(),
             ended: AtomicBool::new(false),
             graveyard: Mutex::default(),
         }
@@ -197,6 +200,14 @@ impl ShardShared {
         self.doorbell.ring();
     }
 
+    /// Hands the shard a lossy tell to another node, past the thread's lane, whose head may wait
+    /// for room. Hands it back if there are `max` already, or the shard has ended.
+    pub(crate) fn send_lossy(&self, errand: Errand, max: usize) -> Result<(), Box<Errand>> {
+        self.lossy.push_within(errand, max).map_err(Box::new)?;
+        self.doorbell.ring();
+        Ok(())
+    }
+
     /// The shard has ended. From here on orders are refused, and what threads outside still put
     /// into its lanes is taken out by those threads themselves, with `discard`.
     pub(crate) fn end(&self, lanes: Vec<Receiver<Outside>>, mut discard: impl FnMut(Outside)) {
@@ -220,6 +231,9 @@ impl ShardShared {
         drain(&mut graveyard, &mut discard);
         drop(graveyard);
         drop(wakes);
+        for errand in self.lossy.close().into_iter().flatten() {
+            discard(Outside::Errand(Box::new(errand)));
+        }
         for waker in room.into_iter().flatten() {
             wake_quietly(waker);
         }
@@ -250,9 +264,16 @@ impl ShardShared {
         self.room.take()
     }
 
+    pub(crate) fn take_lossy(&self) -> Vec<Errand> {
+        self.lossy.take()
+    }
+
     /// Whether anything of the above waits to be taken.
     pub(crate) fn has_orders(&self) -> bool {
-        self.commands.is_filled() || self.wakes.is_filled() || self.room.is_filled()
+        self.commands.is_filled()
+            || self.wakes.is_filled()
+            || self.room.is_filled()
+            || self.lossy.is_filled()
     }
 }
 
@@ -280,9 +301,14 @@ impl<T> Flagged<T> {
 
     /// Hands the item back when the list is closed.
     fn push(&self, item: T) -> Result<(), T> {
+        self.push_within(item, usize::MAX)
+    }
+
+    /// The same if there are `max` items already.
+    fn push_within(&self, item: T, max: usize) -> Result<(), T> {
         match &mut *self.lock() {
-            Some(list) => list.push(item),
-            None => return Err(item),
+            Some(list) if list.len() < max => list.push(item),
+            _ => return Err(item),
         }
         // Release: pairs with the Acquire in `is_filled`, though the mutex would do as well.
         self.filled.store(true, Ordering::Release);

@@ -41,6 +41,11 @@ pub struct Counters {
     pub frames_out: u64,
     /// Data frames taken in.
     pub frames_in: u64,
+    /// Lossy tells that left in a packet, and those that were handed out. What is missing of the
+    /// former at the peers was lost in the network, or there for want of room.
+    pub lossy_out: u64,
+    /// See [`lossy_out`](Self::lossy_out).
+    pub lossy_in: u64,
     /// Panics in the handling of a link, each of which cost that link.
     pub panics: u64,
     /// Links that this node refused or that peers refused, by reason.

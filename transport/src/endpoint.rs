@@ -37,6 +37,7 @@ use crate::{
 
 mod admission;
 mod arena;
+mod lossy;
 mod lifecycle;
 mod resuming;
 mod arrival;
@@ -89,6 +90,7 @@ pub struct Endpoint {
     blocked: Option<quinn_proto::Transmit>,
     /// Datagrams that answer without a link.
     answer: Vec<u8>,
+    lossy: lossy::LossyTells,
     counters: Counters,
 }
 
@@ -154,6 +156,7 @@ impl Endpoint {
             departing: Vec::new(),
             blocked: None,
             answer: Vec::new(),
+            lossy: lossy::LossyTells::default(),
             counters: Counters::default(),
         })
     }

@@ -1,13 +1,13 @@
 //! What an endpoint tells its shard, and the values in it.
 //!
-//! Per link the order is: `Up`, then any number of `Frame` and `Kinds`, then one `Down`. A link
-//! that never came up has only its `Down`.
+//! Per link the order is: `Up`, then any number of `Frame`, `Lossy` and `Kinds`, then one `Down`.
+//! A link that never came up has only its `Down`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 use quinn_proto::EcnCodepoint;
-use teff_wire::{Frame, Hello, KindOffer, NodeId, ShardId};
+use teff_wire::{Frame, Hello, KindId, KindOffer, NodeId, ShardId};
 
 use crate::error::LinkError;
 
@@ -45,6 +45,14 @@ pub enum Event {
         /// The link that it came on.
         link: LinkId,
         /// The frame.
+        frame: Frame,
+    },
+    /// A tell that may have got lost, and may have overtaken frames or been overtaken by them. It
+    /// is not acknowledged and has no number.
+    Lossy {
+        /// The link that it came on.
+        link: LinkId,
+        /// The tell, as if it had come in a frame.
         frame: Frame,
     },
     /// The connection of a link broke, and the link goes on over another. What the peer said of its
@@ -134,6 +142,29 @@ impl Sent {
             Fate::Unsent
         }
     }
+}
+
+/// Lossy tells that this node has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// What kind they were for; `None` for those that came in and were never read.
+    pub kind: Option<KindId>,
+    /// Why.
+    pub cause: LossCause,
+    /// How many.
+    pub count: u64,
+}
+
+/// Why lossy tells were lost that a link had accepted, or that had come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossCause {
+    /// Newer ones took their place: at the sender before they left, or at the receiver before they
+    /// were asked for.
+    NoRoom,
+    /// The connection that they waited on is over.
+    NoLink,
+    /// The path has become too narrow for them.
+    TooLarge,
 }
 
 /// A datagram as it was received, on its way to the shard that it is for.

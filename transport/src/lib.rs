@@ -32,11 +32,15 @@
 //! - One for each payload above 64 KiB, four at a time, sent in turns with the others. Its frame
 //!   keeps its place among the others; messages behind it to the same grain wait for it at the
 //!   receiver, all others pass.
+//! - None for tells that may get lost ([`Endpoint::send_lossy`]): each has a datagram of QUIC's,
+//!   goes before all else, and is neither numbered nor acknowledged nor ever sent again. Of those
+//!   that wait too long a newer one takes the place.
 //!
 //! # What is bounded
 //!
 //! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]) or were sent and are
-//! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), bytes that a peer
+//! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), lossy tells
+//! ([`Limits::lossy`]), bytes that a peer
 //! may send before they are asked for (QUIC's flow control: nothing is read ahead of
 //! [`Endpoint::poll_event`] by more than 64 KiB, and a shard that has no place for what one link
 //! brings may [hold](Endpoint::hold) that link), links, handshakes and the time they take; and with
@@ -134,7 +138,7 @@ pub use congestion::{Congestion, UnknownCongestion};
 pub use counters::{Counters, Refused};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{LinkError, Party, Refusal, SendError};
-pub use event::{Datagram, Event, Fate, LinkId, Sent};
+pub use event::{Datagram, Event, Fate, LinkId, LossCause, Lost, Sent};
 pub use identity::{ClusterSecret, Identity, IdentityError, IdentityProblem, Part, SecretError};
 pub use limits::Limits;
 pub use name::{ClusterName, ClusterNameError, node_name};

@@ -37,6 +37,10 @@ pub struct Limits {
     /// copies from memory and took twice as long. While there are fewer, one more is taken. A link
     /// with a round trip of so long carries at most so much of them: 4 GB/s at 1 ms.
     pub large: usize,
+    /// How many bytes of lossy tells may wait on one link before they leave, and after they came
+    /// in; a few packets' worth that QUIC holds not counted. Default: 64 KiB, half a millisecond at
+    /// 1 Gbit/s. More would not arrive in time to be worth anything.
+    pub lossy: usize,
     /// How long a link whose connection broke is kept, and dialled again, before it is given up.
     /// Default: 5 s: what lasts longer than twice the time that `idle` takes to notice it is
     /// rather a dead node than a network that flaps.
@@ -98,6 +102,7 @@ impl Default for Limits {
             outbound: 8 * MIB,
             retained: 32 * MIB,
             large: 4 * MIB,
+            lossy: 64 * KIB,
             resume: Duration::from_secs(5),
             send_window: 8 * MIB as u32,
             stream_window: 4 * MIB as u32,
@@ -172,6 +177,14 @@ pub(crate) const BATCHES_PER_FLUSH: usize = 4;
 /// How many bytes of datagrams are made for one batch. The kernel takes less than 64 KiB at once.
 pub(crate) const BATCH_BYTES: usize = 60 * KIB;
 
+/// How many packets' worth of lossy tells QUIC is given at once. It sends them before all else:
+/// with a full window, this is what frames have to wait for.
+pub(crate) const LOSSY_RATION: usize = 4;
+
+/// How many lossy tells of one link are handed out before it is the turn of its frames, and of
+/// other links: as many as frames of that size in a turn of 64 KiB, or fewer.
+pub(crate) const LOSSY_TURN: usize = 64;
+
 /// When the frames written since the last flush have reached this many bytes, they are sealed and
 /// a new buffer is started, so that buffers stay small and no longer grow by copying.
 pub(crate) const SEAL_AT: usize = 64 * KIB;
@@ -182,7 +195,15 @@ const _: () = assert!(SEAL_AT <= MAX_PAYLOAD);
 impl Limits {
     /// The limits that do not fit, alone or with the others, and what each has to be.
     pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
-        let rules = [
+        let rules = self.of_memory().into_iter().chain(self.of_time());
+        let rules = rules.chain(self.of_links());
+        let broken = rules.filter(|(holds, ..)| !holds);
+        broken.map(|(_, name, rule)| (name, rule)).collect()
+    }
+
+    /// Whether each limit of memory holds, its name, and what it has to be.
+    fn of_memory(&self) -> [Rule; 9] {
+        [
             (
                 self.max_payload >= 1 && self.max_payload <= MAX_PAYLOAD,
                 "max_payload",
@@ -197,9 +218,9 @@ impl Limits {
             (self.retained >= 1, "retained", "at least 1 B"),
             (self.large >= 1, "large", "at least 1 B"),
             (
-                self.resume <= Duration::from_secs(3600),
-                "resume",
-                "at most an hour",
+                (4 * KIB..=16 * MIB).contains(&self.lossy),
+                "lossy",
+                "4 KiB to 16 MiB",
             ),
             (
                 self.send_window >= 64 * KIB as u32,
@@ -215,6 +236,17 @@ impl Limits {
                 self.receive_window >= self.stream_window,
                 "receive_window",
                 "at least stream_window",
+            ),
+        ]
+    }
+
+    /// The same for time and sizes of packets.
+    fn of_time(&self) -> [Rule; 7] {
+        [
+            (
+                self.resume <= Duration::from_secs(3600),
+                "resume",
+                "at most an hour",
             ),
             (
                 self.keep_alive > Duration::ZERO,
@@ -242,14 +274,11 @@ impl Limits {
                 "max_datagram",
                 "1200 to 65527 B",
             ),
-        ];
-        let rules = rules.into_iter().chain(self.rules_of_links());
-        let broken = rules.filter(|(holds, ..)| !holds);
-        broken.map(|(_, name, rule)| (name, rule)).collect()
+        ]
     }
 
-    /// What numbers of links and handshakes have to be, and whether they are.
-    fn rules_of_links(&self) -> [(bool, &'static str, &'static str); 6] {
+    /// The same for numbers of links and handshakes.
+    fn of_links(&self) -> [Rule; 6] {
         [
             (self.handshakes >= 1, "handshakes", "at least 1"),
             (
@@ -277,6 +306,9 @@ impl Limits {
     }
 }
 
+/// Whether a limit holds, its name, and what it has to be.
+type Rule = (bool, &'static str, &'static str);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +335,7 @@ mod tests {
         assert_eq!(check(|l| l.links = 1), "links");
         assert_eq!(check(|l| l.handshake_rate = 0), "handshake_rate");
         assert_eq!(check(|l| l.handshake_burst = 0), "handshake_burst");
+        assert_eq!(check(|l| l.lossy = 1000), "lossy");
         assert_eq!(check(|l| l.max_datagram = 1000), "max_datagram");
         let late = Duration::from_secs(1);
         let acks = AckPolicy::default();

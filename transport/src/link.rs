@@ -21,6 +21,7 @@ use crate::{
         control::Control,
         greeting::Target,
         inbox::{Inbox, Pull},
+        lossy::Lossy,
         outbox::Outbox,
         resumption::Resumption,
     },
@@ -32,6 +33,7 @@ pub(crate) mod control;
 pub(crate) mod departing;
 pub(crate) mod greeting;
 pub(crate) mod inbox;
+pub(crate) mod lossy;
 pub(crate) mod outbox;
 pub(crate) mod resumption;
 
@@ -65,6 +67,7 @@ pub(crate) struct Link {
     pub(crate) control: Control,
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
+    pub(crate) lossy: Lossy,
     /// When the link has to be up.
     pub(crate) hello_by: Instant,
     /// When anything at all has to have been heard.
@@ -127,6 +130,7 @@ impl Link {
             control: Control::new(),
             outbox: Outbox::new(limits),
             inbox: Inbox::new(limits, settings.hash()),
+            lossy: Lossy::new(limits.lossy),
             hello_by: now + limits.hello,
             heard_by: now + ATTEMPT,
             peer: dialled.map(|dialled| dialled.target.node),
@@ -175,6 +179,7 @@ impl Link {
         self.control = Control::new();
         self.outbox.shut();
         self.inbox.cut();
+        self.lossy = self.lossy.anew();
     }
 
     /// Begins another attempt to come up again.
@@ -195,6 +200,7 @@ impl Link {
         self.connection = other.connection;
         self.stream = other.stream;
         self.control = other.control;
+        self.lossy = other.lossy;
         self.drained = other.drained;
         self.lost = other.lost;
     }

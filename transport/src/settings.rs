@@ -11,7 +11,7 @@ use quinn_proto::{
     ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use ring::{hkdf, hmac};
-use teff_wire::{HashGrain, Hello, Incarnation, KindOffer, NodeId, ShardId, Version};
+use teff_wire::{HashGrain, Hello, Incarnation, Key, KindId, KindOffer, NodeId, ShardId, Version};
 
 use crate::{
     identity::Identity,
@@ -179,6 +179,10 @@ impl Settings {
         Arc::clone(&self.hash)
     }
 
+    pub(crate) fn hash_of(&self, kind: KindId, key: &Key) -> u64 {
+        (self.hash)(kind, key)
+    }
+
     /// The same settings with another protocol version in the hello, to test that peers refuse it.
     #[doc(hidden)]
     pub fn with_version(mut self, version: Version) -> Self {
@@ -303,8 +307,8 @@ impl Settings {
             .stream_receive_window(limits.stream_window.into())
             .receive_window(limits.receive_window.into())
             .send_window(limits.send_window.into())
-            .datagram_receive_buffer_size(None)
-            .datagram_send_buffer_size(0)
+            .datagram_receive_buffer_size(Some(limits.lossy))
+            .datagram_send_buffer_size(limits.lossy)
             .mtu_discovery_config(Some(discovery))
             .initial_rtt(INITIAL_RTT)
             .ack_frequency_config(limits.acks.map(|acks| acks.config()))

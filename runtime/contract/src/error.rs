@@ -141,7 +141,7 @@ pub enum TellError {
     /// A queue on the way is full.
     #[error("a queue on the way to the grain is full, use `.when_room()` to wait")]
     Busy,
-    /// The arguments are larger than a frame may be.
+    /// The arguments are larger than a frame may be, or, in a lossy tell, a datagram.
     #[error("the arguments take {len} bytes, a message has at most {limit}")]
     TooLarge {
         /// Encoded size in bytes.

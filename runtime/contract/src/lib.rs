@@ -36,7 +36,7 @@ pub use error::{CallError, Doubt, Failure, LinkReason, Refusal, TellError};
 pub use kind::{Kind, Serve};
 pub use payload::{Arguments, Payload, Reply};
 pub use port::{
-    Channel, Declined, Outcome, Outgoing, Overload, Pending, Port, Target, Ticket, Way,
+    Channel, Declined, Outcome, Outgoing, Overload, Patience, Pending, Port, Target, Ticket, Way,
 };
 pub use reference::{Contract, GrainRef, Reference};
 pub use request::{Call, Request, WhenRoom};

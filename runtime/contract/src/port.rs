@@ -33,11 +33,29 @@ pub enum Overload {
     Shed,
 }
 
-impl Overload {
-    /// Whether the sender waits.
+/// What the sender of a message has said about a full queue on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// Nothing: it is as its kind says, or else calls wait and tells do not.
+    #[default]
+    Unsaid,
+    /// It waits for room, so the message is taken in even where a race has let it arrive at a full
+    /// mailbox.
+    Patient,
+    /// It does not wait.
+    Impatient,
+    /// It neither waits nor wants to know: the message is a tell that may get lost.
+    Lossy,
+}
+
+impl From<Option<Overload>> for Patience {
     #[inline]
-    pub(crate) fn waits(self) -> bool {
-        self == Self::Wait
+    fn from(overload: Option<Overload>) -> Self {
+        match overload {
+            None => Self::Unsaid,
+            Some(Overload::Wait) => Self::Patient,
+            Some(Overload::Refuse | Overload::Shed) => Self::Impatient,
+        }
     }
 }
 
@@ -70,9 +88,8 @@ pub struct Outgoing<'a> {
     pub method: MethodId,
     /// The arguments. Empty once they are accepted.
     pub payload: &'a mut Payload,
-    /// Whether its sender waits for room, so that it is taken in even where a race has let it
-    /// arrive at a full mailbox. `None`: as its kind says, or else as calls do and tells do not.
-    pub patient: Option<bool>,
+    /// What its sender does where there is no room.
+    pub patient: Patience,
 }
 
 /// A call made on a shard: a number that its port understands.
@@ -118,7 +135,8 @@ pub trait Port: Send + Sync + 'static {
     fn hash(&self, id: &GrainId) -> u64;
 
     /// Accepts a tell, or says at once why not. Who accepts it takes the arguments out; what it
-    /// left of them would never be dropped.
+    /// left of them would never be dropped. (What it leaves of a [lossy](Patience::Lossy) tell is
+    /// dropped by the sender.)
     ///
     /// # Errors
     ///
@@ -142,6 +160,9 @@ pub trait Port: Send + Sync + 'static {
 
     /// Counts a message that its sender sheds, because there was no room for it.
     fn shed(&self, target: &Target);
+
+    /// Counts a message that may get lost and has been, because there was no room for it.
+    fn lose(&self, target: &Target);
 
     /// Whether this thread must not block, because it is one of the port's shards.
     fn is_shard(&self) -> bool;

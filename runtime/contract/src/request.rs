@@ -1,8 +1,8 @@
 //! One message to one grain, not yet sent: what the methods of a typed reference return.
 //!
 //! A [`Request`] becomes a call by `.await` (in handlers, in tokio, in any executor) or `.wait()`
-//! (on a plain thread), and a tell by `.tell()` or `.when_room()`. It borrows the reference it was
-//! made from, so that making one touches no shared counter.
+//! (on a plain thread), and a tell by `.tell()`, `.when_room()` or `.tell_lossy()`. It borrows the
+//! reference it was made from, so that making one touches no shared counter.
 
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -18,7 +18,9 @@ use teff_wire::{KeyError, MethodId};
 use crate::codec::Message;
 use crate::error::{CallError, Doubt, Failure, Refusal, TellError};
 use crate::payload::Payload;
-use crate::port::{Channel, Declined, Outcome, Outgoing, Overload, Pending, Port, Target};
+use crate::port::{
+    Channel, Declined, Outcome, Outgoing, Overload, Patience, Pending, Port, Target,
+};
 use crate::reference::GrainRef;
 
 /// A message to a grain, to be sent as a call or as a tell.
@@ -110,7 +112,7 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
             target: self.grain.target()?,
             method: self.method,
             payload: &mut self.payload,
-            patient: self.overload.map(Overload::waits),
+            patient: self.overload.into(),
         });
         match told {
             Ok(()) => {
@@ -119,6 +121,47 @@ impl<'a, A: Message, R: Message> Request<'a, A, R> {
                 Ok(())
             }
             Err(declined) => self.declined(declined),
+        }
+    }
+
+    /// Like [`tell`](Self::tell), for what is worth nothing when it is late: positions, gauges,
+    /// heartbeats. It waits for nothing and nothing waits for it, so it **may get lost**.
+    ///
+    /// - To a grain on another node it goes in a QUIC datagram of its own: it may overtake other
+    ///   messages and be overtaken by them, does not queue behind them, and is never sent again. It
+    ///   does not arrive twice.
+    /// - It is dropped where a queue is full (lane, mailbox; in the buffer of a link a newer one
+    ///   takes the place of the oldest), and while there is no link to the grain's node that is up;
+    ///   it starts one. It makes nobody wait: it never fills a mailbox, and timeout and
+    ///   [`on_overload`](Self::on_overload) mean nothing to it.
+    /// - Inside a node it is a tell otherwise.
+    ///
+    /// What a node drops it counts, as `lossy_no_room` or `lossy_no_link`. What is lost in the
+    /// network is seen by nobody and counted nowhere.
+    ///
+    /// # Errors
+    ///
+    /// [`TellError`], but never [`Busy`](TellError::Busy) or
+    /// [`NodeUnreachable`](TellError::NodeUnreachable): being dropped is no error.
+    /// [`TooLarge`](TellError::TooLarge) when the message does not fit into one datagram of the
+    /// path to the grain's node. The bound depends on the path, and grows with what is known of it:
+    /// 1 KiB, with a key of up to 64 bytes, always fits. Threads outside the shards are not told
+    /// what only the shard with the link finds out; there it is counted, as `too_large`.
+    pub fn tell_lossy(mut self) -> Result<(), TellError> {
+        let (port, target) = (self.grain.port(), self.grain.target()?);
+        let told = port.tell(&mut Outgoing {
+            target,
+            method: self.method,
+            payload: &mut self.payload,
+            patient: Patience::Lossy,
+        });
+        match told {
+            Ok(()) => Ok(()),
+            Err(Declined::Because(error)) => Err(*error),
+            Err(Declined::NoRoom) => {
+                port.lose(target);
+                Ok(())
+            }
         }
     }
 
@@ -241,8 +284,7 @@ impl Unsent<'_> {
             Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
             None => self.timeout,
         };
-        let patient = self.overload.map(Overload::waits);
-        match port.call(&mut self.lend(patient), left) {
+        match port.call(&mut self.lend(self.overload.into()), left) {
             Pending::NoRoom => {}
             pending => return Poll::Ready(pending),
         }
@@ -263,7 +305,7 @@ impl Unsent<'_> {
             !self.payload.is_empty(),
             "a tell was polled after it had been accepted"
         );
-        match port.tell(&mut self.lend(Some(true))) {
+        match port.tell(&mut self.lend(Patience::Patient)) {
             Err(Declined::NoRoom) if !self.is_late() => {}
             told => return Poll::Ready(told.map_err(TellError::from)),
         }
@@ -298,7 +340,7 @@ impl Unsent<'_> {
         }
     }
 
-    fn lend(&mut self, patient: Option<bool>) -> Outgoing<'_> {
+    fn lend(&mut self, patient: Patience) -> Outgoing<'_> {
         Outgoing {
             target: self.target,
             method: self.method,

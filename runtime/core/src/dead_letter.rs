@@ -1,8 +1,8 @@
 //! Why a message was not handled: the one closed list.
 //!
 //! Every place that drops a message names its reason from here and counts it, so that at rest
-//! `sent = handled + the sum over all reasons`. The list is deliberately not `#[non_exhaustive]`:
-//! whoever counts or reports must handle each reason.
+//! `sent = handled + the sum over all reasons`, but for lossy tells that the network lost. The
+//! list is deliberately not `#[non_exhaustive]`: whoever counts or reports must handle each reason.
 
 use std::fmt;
 
@@ -45,11 +45,16 @@ pub enum Reason {
     TooLarge,
     /// There was no room for it, and its sender or its kind had said to drop it then.
     Shed,
+    /// It was a lossy tell, and there was no room for it, or a newer one took its place.
+    LossyNoRoom,
+    /// It was a lossy tell, and there was no link to the owner's node that was up and takes such,
+    /// or the link broke before it left.
+    LossyNoLink,
 }
 
 impl Reason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::UnknownKind,
         Self::InterfaceMismatch,
         Self::Undecodable,
@@ -67,6 +72,8 @@ impl Reason {
         Self::NotOwner,
         Self::TooLarge,
         Self::Shed,
+        Self::LossyNoRoom,
+        Self::LossyNoLink,
     ];
 
     /// A stable name for metrics and logs: lower-case words joined by `_`.
@@ -89,6 +96,8 @@ impl Reason {
             Self::NotOwner => "not_owner",
             Self::TooLarge => "too_large",
             Self::Shed => "shed",
+            Self::LossyNoRoom => "lossy_no_room",
+            Self::LossyNoLink => "lossy_no_link",
         }
     }
 
@@ -115,7 +124,7 @@ const _: () = {
         i += 1;
     }
     assert!(
-        Reason::Shed.index() + 1 == Reason::ALL.len(),
+        Reason::LossyNoLink.index() + 1 == Reason::ALL.len(),
         "Reason::ALL is not complete"
     );
 };

@@ -80,8 +80,8 @@ use proc_macro::TokenStream;
 /// For `trait Hello` it writes `HelloRef`, as visible as the trait, with
 ///
 /// - one method per method of the contract, which returns a `Request`: `.await` or `.wait()` makes
-///   a call of it, `.tell()` and `.when_room()` a tell. Arguments of type `String` are taken as
-///   `impl Into<String>`, those of type `&Archived<T>` as a `T`;
+///   a call of it, `.tell()`, `.when_room()` and `.tell_lossy()` a tell. Arguments of type `String`
+///   are taken as `impl Into<String>`, those of type `&Archived<T>` as a `T`;
 /// - `HelloRef::kind::<T>()` and `HelloRef::kind_with(|ctx| ..)`: the kind for a node to host, its
 ///   grains made by `T::default()` or by a function;
 /// - `key()`, the key of the grain that it refers to.

@@ -2,13 +2,15 @@
 //! lane where it is not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use teff_contract::{
-    CallError, Channel, Declined, Doubt, Outcome, Outgoing, Overload, Pending, Port, Refusal,
-    Target, TellError, Ticket,
+    CallError, Channel, Declined, Doubt, Outcome, Outgoing, Overload, Patience, Pending, Port,
+    Refusal, Target, TellError, Ticket,
 };
+use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::time::Micros;
 use teff_wire::{GrainId, KindId, ShardId};
@@ -40,9 +42,12 @@ impl NodePort {
             let kind = message.target.contract.name;
             return Err(TellError::Unplaced { kind }.into());
         };
+        if !is_there && message.patient == Patience::Lossy {
+            return self.tell_lossy_from_outside(shard, message);
+        }
         // Apart, so that each is made in its slot.
         let sent = if !is_there {
-            outside::send(&self.0, shard, || errand(message, None), |_| {})
+            outside::send(&self.0, shard, || boxed(errand(message, None)), |_| {})
         } else if self.is_congested(shard, message.target) {
             return Err(Declined::NoRoom);
         } else {
@@ -72,6 +77,20 @@ impl NodePort {
         })
     }
 
+    fn tell_lossy_from_outside(
+        &self,
+        shard: ShardId,
+        message: &mut Outgoing<'_>,
+    ) -> Result<(), Declined> {
+        // Acquire: as for the thread's lanes.
+        if !self.0.accepting.load(Ordering::Acquire) {
+            return Err(TellError::ShuttingDown.into());
+        }
+        let max = self.0.limits.lane_capacity;
+        let handed = self.0.shard(shard).send_lossy(errand(message, None), max);
+        handed.map_err(|_| Declined::NoRoom)
+    }
+
     fn call_from_outside(&self, message: &mut Outgoing<'_>, timeout: Option<Duration>) -> Pending {
         let Some((shard, is_there)) = self.entrance(message.target) else {
             let kind = message.target.contract.name;
@@ -88,7 +107,12 @@ impl NodePort {
             deadline,
             timeout,
         };
-        match outside::send(&self.0, shard, || errand(message, Some(call)), |_| {}) {
+        match outside::send(
+            &self.0,
+            shard,
+            || boxed(errand(message, Some(call))),
+            |_| {},
+        ) {
             Ok(()) => Pending::Channel(Box::new(Channel {
                 reply: receiver,
                 timeout,
@@ -104,14 +128,18 @@ impl NodePort {
     }
 }
 
-fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Outside {
-    Outside::Errand(Box::new(Errand {
+fn boxed(errand: Errand) -> Outside {
+    Outside::Errand(Box::new(errand))
+}
+
+fn errand(message: &mut Outgoing<'_>, call: Option<OutsideCall>) -> Errand {
+    Errand {
         target: message.target.clone(),
         method: message.method,
         payload: std::mem::take(message.payload),
         patient: message.patient,
         call,
-    }))
+    }
 }
 
 impl Port for NodePort {
@@ -169,7 +197,15 @@ impl Port for NodePort {
 
     fn shed(&self, target: &Target) {
         if with_current(&self.0, |shard| shard.shed(target)).is_none() {
-            self.0.overload.count_shed(target.contract);
+            let policies = &self.0.overload;
+            policies.count_dropped(target.contract, Reason::Shed);
+        }
+    }
+
+    fn lose(&self, target: &Target) {
+        if with_current(&self.0, |shard| shard.lose(target)).is_none() {
+            let policies = &self.0.overload;
+            policies.count_dropped(target.contract, Reason::LossyNoRoom);
         }
     }
 

@@ -3,7 +3,7 @@
 //! This is the only place that asks for the way. A message that finds no room stays with whoever
 //! sends it; an answer always finds room, because its caller has reserved a slot for it.
 
-use teff_contract::{Contract, Declined, Outgoing, Payload, Refusal, Target, TellError};
+use teff_contract::{Contract, Declined, Outgoing, Patience, Payload, Refusal, Target, TellError};
 use teff_core::dead_letter::Reason;
 use teff_core::hash::GrainHash;
 use teff_core::placement::Owner;
@@ -129,6 +129,9 @@ impl Shard {
         let Some(owner) = self.node.remembered(message.target) else {
             return false;
         };
+        if message.patient == Patience::Lossy {
+            return false;
+        }
         if owner.node == self.me.node || self.inside.get() == NOWHERE {
             return false;
         }
@@ -223,6 +226,9 @@ impl Shard {
         call: Option<CallId>,
         deadline: Micros,
     ) -> Result<(), Declined> {
+        if message.patient == Patience::Lossy {
+            return self.send_lossy(owner, message);
+        }
         let now = (self.now.get(), self.micros());
         let posted = match self.links.borrow_mut().as_mut() {
             Some(links) => links.post(message, (call, deadline), owner, now),
@@ -437,7 +443,7 @@ impl Letter {
     #[inline]
     pub(crate) fn blank(
         target: &Target,
-        (method, patient): (MethodId, Option<bool>),
+        (method, patient): (MethodId, Patience),
         reply: Option<CallRef>,
         deadline: Micros,
     ) -> Self {

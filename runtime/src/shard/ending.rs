@@ -89,6 +89,7 @@ impl Shard {
                 None => break,
             }
         }
+        self.settle_lossy();
     }
 
     pub(super) fn discard(&self, envelope: Envelope) {

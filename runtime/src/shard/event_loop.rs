@@ -168,7 +168,12 @@ impl<D: Driver> EventLoop<D> {
             return 0;
         }
         let (commands, wakes) = (shared.take_commands(), shared.take_wakes());
-        let count = commands.len() + wakes.len();
+        let lossy = shared.take_lossy();
+        let count = commands.len() + wakes.len() + lossy.len();
+        for errand in lossy {
+            // One that may get lost never waits, so none comes back.
+            drop(self.grains.run_errand(Box::new(errand)));
+        }
         for token in wakes {
             self.shard.ready(Ready::Woken(token));
         }
@@ -383,6 +388,7 @@ impl Shard {
             links.endpoint.flush(self.now.get());
             self.count_frames_out(links);
         }
+        self.settle_lossy();
     }
 
     /// Lets others see how many frames have left.

@@ -103,6 +103,10 @@ impl Grains {
                 Ok(()) | Err(_) => return,
             }
         };
+        if letter.is_lossy() {
+            let cell = self.shard.kinds.borrow().cell_or_unknown(letter.kind);
+            return cell.drop_for(Reason::LossyNoRoom);
+        }
         let Some(from) = letter.link().filter(|_| self.held.letters.len() < HELD_MAX) else {
             let cell = self.shard.kinds.borrow().cell_or_unknown(letter.kind);
             cell.drop_for(Reason::LaneFull);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use teff_contract::{Declined, Outgoing, Refusal};
+use teff_contract::{Declined, Outgoing, Patience, Refusal};
 use teff_core::hash::GrainHash;
 use teff_core::router::{Hop, route};
 use teff_core::time::Micros;
@@ -209,7 +209,7 @@ impl Grains {
     }
 
     /// Makes the call or sends the frame that a thread outside wants.
-    fn run_errand(&mut self, mut errand: Box<Errand>) -> Option<Box<Errand>> {
+    pub(super) fn run_errand(&mut self, mut errand: Box<Errand>) -> Option<Box<Errand>> {
         self.shard.shares.begin_turn();
         if errand
             .call
@@ -248,6 +248,11 @@ impl Grains {
             Some(waiting) => *call = Some(self.shard.call_for_outside(&mut message, waiting)?),
             None => match self.shard.send(&mut message, None, Micros::NEVER) {
                 Ok(()) => return None,
+                Err(Declined::NoRoom) if message.patient == Patience::Lossy => {
+                    self.shard.lose(target);
+                    drop_quietly(errand);
+                    return None;
+                }
                 Err(Declined::NoRoom) => {}
                 Err(Declined::Because(error)) => {
                     // It was accepted from the thread: it counts as sent, and as lost.
@@ -295,6 +300,7 @@ impl Grains {
                     self.shard.counters().frames_in.add(1);
                     self.take_frame(link, frame);
                 }
+                Some(Event::Lossy { link, frame }) => self.take_lossy(link, frame),
                 Some(event) => self.shard.take_event(event),
                 None => return count,
             }
@@ -381,7 +387,7 @@ impl Grains {
             kind: header.kind,
             deadline: self.shard.deadline_from(header.deadline_us),
             method: header.method,
-            patient: Some(true),
+            patient: Patience::Patient,
             content: Content::Bytes {
                 block: payload,
                 from: LinkCall {
@@ -396,7 +402,7 @@ impl Grains {
 
     /// A letter from a peer: ours, one to pass on, or sent here by mistake.
     #[inline(always)]
-    fn take_letter(&mut self, mut letter: Letter) {
+    pub(super) fn take_letter(&mut self, mut letter: Letter) {
         let shard = &self.shard;
         if shard.node.refusing_peers.load(Ordering::Relaxed) {
             return shard.refuse(&mut letter, (Status::ShuttingDown, String::new()));

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod frames;
+mod lossy;
 mod peers;
 mod routes;
 mod waiting;
@@ -152,21 +153,7 @@ impl Links {
         to: Owner,
         now: (Instant, Micros),
     ) -> Result<Posted, TellError> {
-        let Self {
-            endpoint,
-            view,
-            shards,
-            bounds,
-            ..
-        } = self;
-        let from = endpoint.shard();
-        let mut dial = |end| dial(endpoint, view, end, now.0);
-        let end = || {
-            let there = view.member(to.node).expect(MEMBER).shards;
-            let shard = Pairing::new(*shards, there, bounds.mesh).via(from, to.shard);
-            Owner { shard, ..to }
-        };
-        let place = self.routes.way(to, end, &mut dial);
+        let place = self.way(to, now.0);
         let (end, route) = self.routes.at(place);
         if let State::Down { until, reason } = &route.state {
             if now.0 < *until {
@@ -174,7 +161,7 @@ impl Links {
                 let node = to.node;
                 return Err(TellError::NodeUnreachable { node, reason });
             }
-            route.state = dial(end);
+            route.state = dial(&mut self.endpoint, &self.view, end, now.0);
         }
         if let State::Up(link) = route.state
             && route.waiting.is_empty()
@@ -215,6 +202,25 @@ impl Links {
         };
         self.routes.let_wait(place, parcel);
         Ok(Posted::Queued)
+    }
+
+    /// The place of the route to the grains of a shard, which is dialled if there was none.
+    fn way(&mut self, to: Owner, now: Instant) -> usize {
+        let Self {
+            endpoint,
+            view,
+            shards,
+            bounds,
+            ..
+        } = self;
+        let from = endpoint.shard();
+        let end = || {
+            let there = view.member(to.node).expect(MEMBER).shards;
+            let shard = Pairing::new(*shards, there, bounds.mesh).via(from, to.shard);
+            Owner { shard, ..to }
+        };
+        let dial = |end| dial(endpoint, view, end, now);
+        self.routes.way(to, end, dial)
     }
 
     /// A link is up: messages to that shard may take it from here on.

@@ -5,7 +5,7 @@
 //! are told over the links that their letters came by, and hold theirs back. What was on its way
 //! meanwhile is taken in beyond the capacity, so nothing that was accepted is dropped for it.
 
-use teff_contract::Overload;
+use teff_contract::{Overload, Patience};
 use teff_core::hash::GrainHash;
 use teff_wire::Status;
 
@@ -21,6 +21,10 @@ impl Grains {
         let capacity = self.shard.node.limits.mailbox_capacity;
         let place = self.catalog.entry(slot).suspension;
         let suspension = self.suspensions.get_mut(place).expect(OCCUPIED);
+        if letter.is_lossy() && suspension.mailbox.len() + 1 >= capacity {
+            // It leaves the last place to others, so that it never is what makes anyone wait.
+            return self.shard.lose_letter(&mut letter);
+        }
         let congestion = self.shard.congestion();
         if suspension.mailbox.len() + 1 >= capacity {
             if suspension.marked {
@@ -136,7 +140,11 @@ impl Shard {
                 .map(|policy| policy == Overload::Wait)
         };
         let by_nature = !letter.is_tell();
-        letter.patient.or_else(by_kind).unwrap_or(by_nature)
+        match letter.patient {
+            Patience::Patient => true,
+            Patience::Impatient | Patience::Lossy => false,
+            Patience::Unsaid => by_kind().unwrap_or(by_nature),
+        }
     }
 
     /// Lets peers know that a mailbox has room again which they were told is full.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 
-use teff_contract::{Activation, Arguments, Ctx, Home, Host, Payload, Step};
+use teff_contract::{Activation, Arguments, Ctx, Home, Host, Patience, Payload, Step};
 use teff_wire::{GrainId, MethodId, Part, Status};
 
 use crate::counters::KindCell;
@@ -202,7 +202,7 @@ impl Grains {
                     content,
                     kind: id.kind,
                     method,
-                    patient: Some(true),
+                    patient: Patience::Patient,
                 },
             );
         }

@@ -80,6 +80,10 @@ impl Endpoint {
             return Progress::Done;
         }
         link.hand_over(now);
+        let is_lossy = !link.lossy.is_idle();
+        if is_lossy {
+            self.hand_over_lossy(slot);
+        }
         let mut progress = Progress::More;
         for _ in 0..BATCHES_PER_FLUSH {
             let link = &mut self.links[slot];
@@ -98,6 +102,9 @@ impl Endpoint {
                 progress = Progress::Blocked;
                 break;
             }
+        }
+        if is_lossy && self.settle_lossy(slot) && matches!(progress, Progress::Done) {
+            progress = Progress::More;
         }
         let timeout = self.links[slot].timeout();
         self.wake_at(timeout);

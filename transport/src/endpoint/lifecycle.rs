@@ -138,6 +138,8 @@ impl Endpoint {
             self.admission.end(link.connection.remote_address().ip());
         }
         link.phase = Phase::Ended;
+        self.give_up_lossy(slot);
+        let link = &mut self.links[slot];
         let (id, peer, sent) = (link.id, link.peer, link.outbox.sent());
         self.counters.frames_out += link.outbox.count();
         link.clear();

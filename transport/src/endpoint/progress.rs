@@ -1,7 +1,8 @@
 //! What happened: from the links to the shard.
 //!
-//! Protocol events of links come first, because they may bring links up or down; then frames, a
-//! turn per link, so that a busy link does not keep the others waiting. A link whose connection
+//! Protocol events of links come first, because they may bring links up or down; then lossy tells,
+//! because late ones are worth nothing, and frames, a turn per link, so that a busy link does not
+//! keep the others waiting. A link whose connection
 //! is lost is read to its end before it is reported as down.
 
 use quinn_proto::{Event as QuicEvent, StreamEvent};
@@ -52,6 +53,17 @@ impl Endpoint {
             }
             if link.is_held() {
                 self.guarded(slot, Self::read_held);
+                continue;
+            }
+            if link.phase == Phase::Up
+                && let Some(datagram) = link
+                    .lossy
+                    .next(&mut link.connection, &mut self.lossy.losses)
+            {
+                let read = self.guarded(slot, |this, slot| this.take_lossy(slot, &datagram));
+                if let Some(event) = read.flatten() {
+                    return Some(event);
+                }
                 continue;
             }
             if matches!(link.phase, Phase::Up | Phase::Broken)
@@ -144,6 +156,10 @@ impl Endpoint {
                     self.mark_readable(slot);
                 }
                 QuicEvent::Stream(StreamEvent::Readable { .. }) => self.mark_readable(slot),
+                QuicEvent::DatagramReceived => {
+                    link.lossy.arrived();
+                    self.mark_readable(slot);
+                }
                 QuicEvent::ConnectionLost { reason } if link.phase != Phase::Ended => {
                     let about = quic::Circumstances {
                         dialled: link.dialled.is_some(),
@@ -172,7 +188,6 @@ impl Endpoint {
                     | StreamEvent::Available { .. },
                 )
                 | QuicEvent::HandshakeDataReady
-                | QuicEvent::DatagramReceived
                 | QuicEvent::DatagramsUnblocked => {}
             }
         }
@@ -216,7 +231,10 @@ impl Endpoint {
                         return;
                     }
                 }
-                Pull::NextTurn => return self.readable.rotate_left(1),
+                Pull::NextTurn => {
+                    self.links[slot].lossy.begin_turn();
+                    return self.readable.rotate_left(1);
+                }
                 Pull::Empty => return self.dry(slot),
             }
         }
@@ -224,8 +242,11 @@ impl Endpoint {
 
     /// Nothing more can be read from a link for now.
     fn dry(&mut self, slot: usize) {
-        self.readable.pop_front();
         let link = &mut self.links[slot];
+        if link.lossy.begin_turn() && link.phase == Phase::Up {
+            return self.readable.rotate_left(1);
+        }
+        self.readable.pop_front();
         link.queued.readable = false;
         if matches!(link.phase, Phase::Ended | Phase::Broken) {
             return;

@@ -56,6 +56,7 @@ impl Endpoint {
             self.counters.links_broken += 1;
         }
         self.forget_connection(slot);
+        self.give_up_lossy(slot);
         let link = &mut self.links[slot];
         link.cut();
         let resumption = link

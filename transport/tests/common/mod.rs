@@ -24,6 +24,7 @@ use teff_wire::{
     Frame, Header, Hello, Incarnation, Key, KindId, KindOffer, MethodId, NodeId, ShardId, Version,
 };
 
+pub mod bad_network;
 pub mod raw;
 
 /// How long any condition may take to come true, in real time.
@@ -369,7 +370,9 @@ pub fn tell() -> Header {
 /// A hash that tells the keys of tests apart.
 pub fn hash(key: &Key) -> u64 {
     let bytes = key.as_str().bytes();
-    bytes.fold(7, |hash, byte| hash * 31 + u64::from(byte))
+    bytes.fold(7, |hash: u64, byte| {
+        hash.wrapping_mul(31).wrapping_add(byte.into())
+    })
 }
 
 pub fn key() -> Key {

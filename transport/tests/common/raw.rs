@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
-    EndpointConfig, Event, StreamId, VarInt, crypto::rustls::QuicClientConfig,
+    EndpointConfig, Event, StreamId, TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
 };
 use rkyv::util::AlignedVec;
 use rustls::{RootCertStore, crypto::ring};
@@ -86,7 +86,8 @@ pub fn frame(header: &Header, payload: impl FnOnce(&mut AlignedVec<16>)) -> Vec<
 
 impl RawPeer {
     pub fn dial(now: Instant, address: SocketAddr, name: &str, tls: rustls::ClientConfig) -> Self {
-        Self::dial_from(Ipv4Addr::LOCALHOST, now, (address, name), tls)
+        let plain = TransportConfig::default();
+        Self::dial_with(Ipv4Addr::LOCALHOST, now, (address, name), (tls, plain))
     }
 
     pub fn dial_from(
@@ -95,12 +96,23 @@ impl RawPeer {
         (address, name): (SocketAddr, &str),
         tls: rustls::ClientConfig,
     ) -> Self {
+        let plain = TransportConfig::default();
+        Self::dial_with(from, now, (address, name), (tls, plain))
+    }
+
+    pub fn dial_with(
+        from: Ipv4Addr,
+        now: Instant,
+        (address, name): (SocketAddr, &str),
+        (tls, transport): (rustls::ClientConfig, TransportConfig),
+    ) -> Self {
         let socket = UdpSocket::bind((from, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let config = Arc::new(EndpointConfig::default());
         let mut endpoint = Endpoint::new(config, None, false, None);
         let tls = QuicClientConfig::try_from(tls).unwrap();
-        let config = ClientConfig::new(Arc::new(tls));
+        let mut config = ClientConfig::new(Arc::new(tls));
+        config.transport_config(Arc::new(transport));
         let (handle, connection) = endpoint.connect(now, config, address, name).unwrap();
         Self {
             endpoint,

@@ -36,6 +36,11 @@ impl<'b> Fields<'b> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// All bytes that are left.
+    pub(crate) fn rest(self) -> &'b [u8] {
+        self.0
+    }
+
     /// How many bytes are left.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

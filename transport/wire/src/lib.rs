@@ -1,7 +1,8 @@
 //! Every byte that two Teff nodes agree on. No I/O, no clock, no unsafe code.
 //!
-//! A link between two shards is one stream of *frames* in either direction, and streams of their
-//! own for payloads that nothing is to queue behind. This crate turns frames into bytes
+//! A link between two shards is one stream of *frames* in either direction, streams of their
+//! own for payloads that nothing is to queue behind, and datagrams for what may get lost. This
+//! crate turns frames into bytes
 //! ([`Writer`]) and bytes into frames ([`Reader`]), knows what nodes say first ([`Hello`],
 //! [`KindOffer`]), and holds the numbers for how a call ended ([`Status`]) and why a link was
 //! closed ([`CloseCode`]). What a payload means to a grain it does not know: for tells, calls and
@@ -78,6 +79,29 @@
 //! Frames are numbered by counting tells, calls and replies of one direction of a link from 0, as
 //! acks do.
 //!
+//! # Lossy tells
+//!
+//! A QUIC datagram (RFC 9221) carries one tell, which may get lost, may overtake what is on the
+//! streams, and is not counted by acknowledgements. A name frame may be behind it, so it names its
+//! grain itself:
+//!
+//! | offset | bytes | field |
+//! |-------:|------:|-------|
+//! | 0      | 1     | 11 |
+//! | 1      | 1     | how often the message was passed on |
+//! | 2      | 2     | method, counted from 0 in the contract |
+//! | 4      | 4     | kind, FNV-1a of its name |
+//! | 8      | 4     | epoch of the sender's view |
+//! | 12     | 2     | length of the key, 1 to 256 |
+//! | 14     | 2     | reserved, 0 |
+//! | 16     |       | key, UTF-8, zero-padded to a multiple of 16 |
+//! |        |       | archived arguments, to the end of the datagram, not padded |
+//!
+//! That is 32 bytes in front of the arguments for keys of up to 16 bytes. Whether a peer takes
+//! datagrams, and how large they may be, QUIC's transport parameters say: a node that sends none
+//! towards peers that take none needs no word about it in the hello. One that overtakes the hello
+//! waits for it.
+//!
 //! # Hello
 //!
 //! | offset | bytes | field |
@@ -125,8 +149,9 @@
 //!
 //! # Compatibility
 //!
-//! - `tests/golden.rs` holds one frame of each type as bytes. They do not change within a major
-//!   version; numbers of frame types, statuses and close codes are never used again.
+//! - `tests/golden.rs` holds one frame of each type, and a lossy tell, as bytes. They do not
+//!   change within a major version; numbers of frame types, statuses and close codes are never
+//!   used again.
 //! - Magic and version keep their place in every version, so that nodes of different major
 //!   versions can refuse each other by name ([`HelloError::Version`], [`CloseCode::Version`]).
 //! - A later minor version may append fields to the fixed part of a hello, of a kind and to the
@@ -149,6 +174,7 @@
 //!   up to 80 of a table that does not grow beyond the agreed limit, and its key if that has more
 //!   than 23 bytes. Numbers come in order, so that a high one costs no more than a low one, and
 //!   name frames without messages fill the table and nothing else;
+//! - make it keep anything for a datagram that is no lossy tell: all of it is checked first;
 //! - make it copy a byte more than a constant number of times, in chunks of any size;
 //! - send one frame in two spellings: unused fields, reserved fields and padding are zero or
 //!   the frame is refused. (What number a grain has, when it is named again, and which payloads
@@ -160,7 +186,8 @@
 //!
 //! # Copies
 //!
-//! A payload is serialised into the writer's buffer, which is handed to the transport as it is.
+//! A payload is serialised into the writer's buffer, which is handed to the transport as it is;
+//! that of a lossy tell is copied once more, next to others.
 //! A received byte is copied once, from the transport's chunk into an aligned block; a frame over
 //! many chunks is copied once more on average while its block grows. Frames share their block:
 //! a [`Block`] that is kept for long is better copied. The key of a name frame is copied into the
@@ -192,6 +219,7 @@ mod run;
 mod reader;
 mod writer;
 mod resend;
+mod lossy;
 
 mod kinds;
 mod hello;
@@ -208,6 +236,7 @@ pub use id::{
 };
 pub use kinds::{KindOffer, KindsError, decode_kinds, encode_kinds};
 pub use layout::FrameError;
+pub use lossy::{LossyError, lossy_room, read_lossy, write_lossy};
 pub use names::{Grain, HashGrain};
 pub use numbers::{DEFAULT_NAMES, MAX_NAMES, Spot};
 pub use pool::take as take_buffer;

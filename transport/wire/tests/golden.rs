@@ -1,4 +1,5 @@
-//! Bytes that may never change: frames of each type, the hello and a preamble, written out.
+//! Bytes that may never change: frames of each type, the hello, a preamble and a lossy tell,
+//! written out.
 //!
 //! A failure here means that this build and the ones out there can no longer talk to each other.
 //! Then the code is wrong, or [`Version::CURRENT`] needs a new major number; the bytes below are
@@ -9,10 +10,10 @@ mod common;
 use teff_wire::{
     Block, CallId, Epoch, Fingerprint, Frame, FrameType, Header, Hello, Incarnation, KindId,
     KindOffer, MethodId, NodeId, Preamble, ShardId, Status, Version, Writer, decode_kinds,
-    encode_kinds,
+    encode_kinds, read_lossy, write_lossy,
 };
 
-use common::{append, grain, reader, writer};
+use common::{append, grain, hash, reader, writer};
 
 const HELLO: &str = "
     74000000 01 00 0000 00000000 00000000
@@ -60,6 +61,12 @@ const DETACHED_TELL: &str = "
 
 const PREAMBLE: &str = "
     00020000 08 000000 0807060504030201
+";
+
+const LOSSY_TELL: &str = "
+    0b 01 0201 23deac9c 09000000 0400 0000
+    63c3a974 000000000000000000000000
+    68656c6c6f
 ";
 
 const NAME_OF_CALL: &str = "
@@ -145,6 +152,20 @@ fn a_name_and_a_tell_never_change() {
     let tell = frame(tell(), Some("c\u{e9}t"), b"hello");
     both_ways(&[NAME, TELL].concat(), std::slice::from_ref(&tell));
     both_ways(&[NAME, TELL, TELL].concat(), &[tell.clone(), tell]);
+}
+
+#[test]
+fn a_lossy_tell_never_changes() {
+    let frame = frame(tell(), Some("c\u{e9}t"), b"hello");
+    let key = &frame.grain.as_ref().unwrap().key;
+    let mut written = Default::default();
+    write_lossy(&mut written, &frame.header, key, 5, |out| {
+        out.extend_from_slice(b"hello");
+        Ok::<(), ()>(())
+    })
+    .unwrap();
+    assert_hex(&written, LOSSY_TELL);
+    assert_eq!(read_lossy(&bytes(LOSSY_TELL), 5, &hash), Ok(frame));
 }
 
 #[test]

@@ -210,6 +210,10 @@ impl Port for Recorder {
         unreachable!("there is always room");
     }
 
+    fn lose(&self, _: &Target) {
+        unreachable!("there is always room");
+    }
+
     fn is_shard(&self) -> bool {
         true
     }
