@@ -31,6 +31,7 @@ pub struct Limits {
     /// How many bytes of frames are kept on one link that QUIC has taken and the peer has not
     /// acknowledged: what is sent again when the connection breaks. Default: 32 MiB, 3 ms at
     /// 80 Gbit/s, of which one is the time that acknowledgements take.
+    /// What was handed over at once counts for 1280 bytes more, which is what it takes.
     pub retained: usize,
     /// How many bytes of payloads above 64 KiB, which go on streams of their own, may wait on one
     /// link or be unacknowledged. Default: 4 MiB, so that they are in the cache when they leave; more

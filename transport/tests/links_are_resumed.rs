@@ -192,7 +192,8 @@ fn what_is_retained_for_a_peer_that_does_not_read_is_bounded() {
         taken += 1;
         world.step();
     }
-    assert!((200..400).contains(&taken), "{taken}");
+    // Each was handed over alone, and counts for more than twice its length.
+    assert!((100..200).contains(&taken), "{taken}");
     world.nodes[B].shards[0].appetite = usize::MAX;
     world.acknowledged((A, 0), a);
     world.tell((A, 0), a, b"there is room again");

@@ -222,7 +222,7 @@ impl Outbox {
         };
         self.passed = batch.end();
         if batch.end() > self.sent.acknowledged {
-            self.retained_bytes += batch.bytes.len();
+            self.retained_bytes += batch.cost();
             self.retained.push_back(batch);
         }
     }
@@ -236,7 +236,7 @@ impl Outbox {
         self.sent.acknowledged = taken_in;
         self.departing.acknowledged(taken_in);
         while let Some(batch) = self.retained.pop_front_if(|batch| batch.end() <= taken_in) {
-            self.retained_bytes -= batch.bytes.len();
+            self.retained_bytes -= batch.cost();
         }
         self.find_room();
         true
@@ -312,6 +312,12 @@ impl Outbox {
 }
 
 impl Batch {
+    /// What it counts for while it is retained: a peer that acknowledges nothing is not to hold
+    /// much more memory than bytes by being sent one small frame at a time.
+    fn cost(&self) -> usize {
+        self.bytes.len() + BATCH_COST
+    }
+
     /// The number behind its last data frame.
     fn end(&self) -> u64 {
         self.first + self.frames
@@ -326,3 +332,6 @@ pub(super) fn write(stream: &mut SendStream<'_>, bytes: &mut Bytes) -> Result<bo
         Err(error) => Err(error),
     }
 }
+
+/// What a batch takes besides its bytes: the least that a buffer has, and what refers to it.
+const BATCH_COST: usize = 1280;

@@ -318,8 +318,12 @@ impl Writer {
         // Remember a burst, but forget it within a few quiet takes: what is handed out stays
         // allocated until the peer has acknowledged it, with all of its unused capacity.
         self.expected = self.end.max(self.expected / 4 * 3).min(MAX_EXPECTED);
-        self.end = 0;
-        pool::share(mem::take(&mut self.buffer))
+        let buffer = mem::take(&mut self.buffer);
+        let end = mem::take(&mut self.end);
+        if buffer.capacity() / WASTE > end.max(MIN_CAPACITY) {
+            return trimmed(buffer, end);
+        }
+        pool::share(buffer)
     }
 
     /// How many bytes of whole frames wait for [`take`](Self::take).
@@ -428,6 +432,21 @@ impl fmt::Debug for Writer {
             .finish_non_exhaustive()
     }
 }
+
+/// The first `end` bytes of a buffer, in one that fits them. Cold: a payload that was not sent
+/// after all, or a burst that is over, has left a large buffer for a small frame, which may have to
+/// wait for long.
+#[cold]
+fn trimmed(buffer: AlignedVec<16>, end: usize) -> Bytes {
+    let mut fitting = pool::take(end.max(MIN_CAPACITY));
+    fitting.extend_from_slice(&buffer[..end]);
+    pool::give_back(buffer);
+    pool::share(fitting)
+}
+
+/// What is handed out has at most so many times its length of memory. Buffers double as they grow,
+/// and their first size is a guess.
+const WASTE: usize = 4;
 
 /// The least that a buffer starts with, in bytes: a handful of small messages.
 const MIN_CAPACITY: usize = 512;
