@@ -34,9 +34,9 @@ pub struct Limits {
     /// What was handed over at once counts for 1280 bytes more, which is what it takes.
     pub retained: usize,
     /// How many bytes of payloads above 64 KiB, which go on streams of their own, may wait on one
-    /// link or be unacknowledged. Default: 4 MiB, so that they are in the cache when they leave; more
-    /// copies from memory and took twice as long. While there are fewer, one more is taken. A link
-    /// with a round trip of so long carries at most so much of them: 4 GB/s at 1 ms.
+    /// link or be unacknowledged. Default: 16 MiB. While there are fewer, one more is taken. With
+    /// more of them they leave from memory and no longer from the cache, which takes longer; with
+    /// less, a link with a long round trip carries less: so much per round trip.
     pub large: usize,
     /// How many bytes of lossy tells may wait on one link before they leave, and after they came
     /// in; a few packets' worth that QUIC holds not counted. Default: 64 KiB, half a millisecond at

@@ -62,7 +62,11 @@ fn write(writer: &mut Writer, frame: &Frame) {
 }
 
 /// The frames, the error, the bytes that are left, and how many numbers were given.
-fn read(stream: &[u8], cut: usize, by_runs: bool) -> (Vec<Frame>, Option<FrameError>, (usize, usize)) {
+fn read(
+    stream: &[u8],
+    cut: usize,
+    by_runs: bool,
+) -> (Vec<Frame>, Option<FrameError>, (usize, usize)) {
     let hash = |kind: teff_wire::KindId, key: &teff_wire::Key| {
         // All sets of a writer's table, and more than one grain in each.
         u64::from(kind.0) ^ key.as_str().len() as u64
