@@ -102,7 +102,7 @@ impl Default for Limits {
             names: DEFAULT_NAMES,
             outbound: 8 * MIB,
             retained: 32 * MIB,
-            large: 4 * MIB,
+            large: 16 * MIB,
             lossy: 64 * KIB,
             resume: Duration::from_secs(5),
             send_window: 8 * MIB as u32,

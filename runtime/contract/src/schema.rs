@@ -246,7 +246,15 @@ impl<T: Schema> Schema for Option<T> {
 }
 
 impl<T: Schema> Schema for Vec<T> {
-    const TYPE: &'static Type = &Type::List(T::TYPE);
+    const TYPE: &'static Type = {
+        // A list of four thousand million of them would be a frame of a few bytes, and take the
+        // receiver as long to read as a real one.
+        assert!(
+            size_of::<T>() > 0,
+            "send the number of elements instead of a list of nothing"
+        );
+        &Type::List(T::TYPE)
+    };
 }
 
 /// The same on the wire as a `Vec<u8>`. Cloning one copies nothing, so a large payload that goes to

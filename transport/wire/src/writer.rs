@@ -299,21 +299,11 @@ impl Writer {
         self.large = None;
     }
 
-    /// Gives back room that a payload was expected to need.
-    #[inline(never)]
-    fn shed_room(&mut self) {
-        let less = pool::copy(&self.buffer);
-        pool::give_back(mem::replace(&mut self.buffer, less));
-    }
-
     /// Hands out all frames written so far, in order and without copying, and starts anew.
     pub fn take(&mut self) -> Bytes {
         self.roll_back();
         if self.end == 0 {
             return Bytes::new();
-        }
-        if self.buffer.capacity() > ROOMY_MAX.max(self.end * 4) {
-            self.shed_room();
         }
         // Remember a burst, but forget it within a few quiet takes: what is handed out stays
         // allocated until the peer has acknowledged it, with all of its unused capacity.
@@ -453,10 +443,6 @@ const MIN_CAPACITY: usize = 512;
 
 /// What may stand in front of a payload and behind it: a name frame, a header, padding.
 const LARGE_HEAD: usize = 512;
-
-/// A buffer that is larger than this, and than four times what is in it, is not handed out: it
-/// would stay allocated until the peer has acknowledged what is in it.
-const ROOMY_MAX: usize = 512 * 1024;
 
 /// The most that a buffer starts with, in bytes: four of the largest GSO batches.
 const MAX_EXPECTED: usize = 256 * 1024;
