@@ -118,10 +118,10 @@ fn write(writer: &mut Writer, who: u32) {
     let (header, key) = tell(who);
     let payload = |_: &mut AlignedVec<16>| Ok::<(), ()>(());
     let to = Some((&key, hash(header.kind, &key)));
-    writer.frame(&header, to, payload).unwrap();
+    writer.frame(&header, to, payload).expect("sound");
 }
 
 fn tell(who: u32) -> (Header, Key) {
-    let key = Key::new(who.to_string()).unwrap();
+    let key = Key::new(who.to_string()).expect("short");
     (Header::tell(KindId(who % 3), MethodId(who as u16)), key)
 }
