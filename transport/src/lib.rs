@@ -40,14 +40,13 @@
 //!
 //! Bytes that wait for a peer ([`Limits::outbound`], then [`SendError::Busy`]) or were sent and are
 //! not acknowledged ([`Limits::retained`]), large payloads ([`Limits::large`]), lossy tells
-//! ([`Limits::lossy`]), bytes that a peer
-//! may send before they are asked for (QUIC's flow control: nothing is read ahead of
-//! [`Endpoint::poll_event`] by more than 64 KiB, and a shard that has no place for what one link
-//! brings may [hold](Endpoint::hold) that link), links, handshakes and the time they take; and with
-//! each address how many handshakes are in progress and how fast it begins them
-//! ([`Limits::handshakes_per_address`], [`Limits::handshake_rate`]). Nothing is kept for a dialler
-//! that has not proved its address. Whatever a peer sends costs its link at most: even a panic in
-//! the handling of a link ends that link only.
+//! ([`Limits::lossy`]), bytes that a peer may send before they are asked for (QUIC's flow control:
+//! nothing is read ahead of [`Endpoint::poll_event`] by more than 64 KiB, and a shard that has no
+//! place for what one link brings may [hold](Endpoint::hold) that link), links, handshakes and the
+//! time they take; and with each address how many handshakes are in progress and how fast it
+//! begins them ([`Limits::handshakes_per_address`], [`Limits::handshake_rate`]). Nothing is kept
+//! for a dialler that has not proved its address. Whatever a peer sends costs its link at most:
+//! even a panic in the handling of a link ends that link only.
 //!
 //! Of the heap, each end of a link at rest takes 21 KiB, and 24 KiB when it was used, plus about
 //! 100 bytes for each grain that was named in either direction. Under load it takes at most
@@ -56,7 +55,7 @@
 //! 4 * (outbound + retained) + 2 * (large + receive_window) + 1 MiB
 //! ```
 //!
-//! and one frame more: 337 MiB with the limits as they are by default. The factors are for buffers
+//! and one frame more: 241 MiB with the limits as they are by default. The factors are for buffers
 //! that are larger than what is in them: four times at most for frames, twice for what grew by
 //! doubling. A peer that does not read took 13 to 84 MiB of that at both ends together, depending
 //! on the size of the messages, because it has to let QUIC take bytes before any are retained.

@@ -171,7 +171,7 @@
 //! - make it allocate for what it merely declares: memory grows with the bytes that arrived, at
 //!   most twofold, and a declared length over the limit is refused with the header;
 //! - make it remember more grains than have numbers: a name frame has at least 32 bytes and takes
-//!   up to 80 of a table that does not grow beyond the agreed limit, and its key if that has more
+//!   up to 96 of a table that does not grow beyond the agreed limit, and its key if that has more
 //!   than 23 bytes. Numbers come in order, so that a high one costs no more than a low one, and
 //!   name frames without messages fill the table and nothing else;
 //! - make it keep anything for a datagram that is no lossy tell: all of it is checked first;

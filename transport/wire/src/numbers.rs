@@ -15,7 +15,7 @@ use std::{
 
 use crate::id::{Key, KindId};
 
-/// As many grains as a link has numbers for unless it is told otherwise: 2.5 MiB for a sender,
+/// As many grains as a link has numbers for unless it is told otherwise: 3 MiB for a sender,
 /// as much for a receiver, once all are given to grains with keys of at most 23 bytes.
 pub const DEFAULT_NAMES: u32 = 1 << 16;
 
