@@ -338,6 +338,13 @@ impl Endpoint {
         })
     }
 
+    /// How many data frames of those sent on a link were acknowledged. `None` when the link has
+    /// ended: its `Down` tells, or told, what became of each.
+    pub fn acknowledged(&self, link: LinkId) -> Option<u64> {
+        self.find(link)
+            .map(|slot| self.links[slot].outbox.sent().acknowledged)
+    }
+
     /// How many bytes wait on a link before QUIC takes them.
     pub fn buffered(&self, link: LinkId) -> usize {
         self.find(link)

@@ -24,8 +24,7 @@ pub struct Limits {
     /// either end, which are taken as grains are named.
     pub names: u32,
     /// How many bytes of frames may wait on one link before they are handed to QUIC, payloads above
-    /// 64 KiB not counted. Default:
-    /// 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
+    /// 64 KiB not counted. Default: 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
     /// taken, whatever its size.
     pub outbound: usize,
     /// How many bytes of frames are kept on one link that QUIC has taken and the peer has not
@@ -154,10 +153,9 @@ pub(crate) const INCOMING_BUFFER_TOTAL: u64 = MIB as u64;
 /// 32 bytes per 1024 frames of at least 48 costs less than 0.1 % of the link.
 pub(crate) const ACK_EVERY: u64 = 1024;
 
-/// How long a data frame may stay unacknowledged. Nothing waits for acknowledgements but the
-/// count of what is in doubt when a link breaks, so this is long against a round trip (a quick
-/// exchange is acknowledged once per 100 messages, not once each) and short for a person or a
-/// shutdown.
+/// How long a data frame may stay unacknowledged. No single message waits for that, only the memory
+/// of what may have to be sent again, so this is long against a round trip (a quick exchange is
+/// acknowledged once per 100 messages, not once each) and short for a person or a shutdown.
 pub(crate) const ACK_AFTER: Duration = Duration::from_millis(1);
 
 /// Payloads of more bytes than this go on a stream of their own: at 10 Gbit/s one of this size

@@ -147,6 +147,7 @@ fn an_old_id_means_nothing_when_its_place_is_used_again() {
         (endpoint.unacknowledged(old), endpoint.buffered(old)),
         (0, 0)
     );
+    assert_eq!(endpoint.acknowledged(old), None, "its `Down` has told");
     world.tell((A, 0), new, b"alive");
     assert_eq!(&world.frame(B, 0).1.payload[..], b"alive");
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything that a message to a grain at rest needs is in one cache line of the slab: the id to
 //! compare with, the context, the way to the grain, the number of its kind. The slab grows by
-//! chunks, so that entries never move and growing never copies them.
+//! chunks, so that entries never move and growing never copies them. Who has a mark of a grain finds
+//! it without its id: by its place, and by how often that place was taken.
 
 mod index;
 
@@ -168,7 +169,7 @@ impl Catalog {
             return None;
         };
         self.vacant = slot;
-        // Whoever has a mark of so long ago does not have it any more.
+        // It comes round after four thousand million grains in one place.
         let tenancy = &mut self.tenancies[slot as usize];
         *tenancy = tenancy.wrapping_add(1).max(1);
         self.len -= 1;

@@ -50,6 +50,11 @@ impl Shards {
 }
 
 impl<L> Held<L> {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
     /// Whether a letter for this shard has to wait behind others.
     fn is_wanted(&self, owner: ShardId) -> bool {
         self.wanted.contains(owner)

@@ -317,14 +317,15 @@ impl Grains {
         let Some((link, mut run)) = taken else {
             return 0;
         };
+        let held = self.held.len();
         let mut count = 0;
         while count < max
             && let Some(frame) = run.next()
         {
             count += 1;
             self.run_frame(link, frame);
-            if self.is_holding() {
-                // It may be this link's letter, and those behind it are not to overtake it.
+            if self.held.len() > held {
+                // It is this link's letter, which those behind it are not to overtake.
                 break;
             }
         }

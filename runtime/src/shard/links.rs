@@ -353,14 +353,15 @@ impl Links {
             while let Some((number, settled)) = peer.answers.first() {
                 match answer(endpoint, link, *epoch, number, settled) {
                     Answered::NoRoom => break,
-                    Answered::Sent(frame) => {
-                        peer.written = frame + 1;
-                    }
-                    Answered::Lost => {}
+                    Answered::Sent | Answered::Lost => {}
                 }
                 pumped.answers.extend(peer.answers.pop());
             }
-            peer.forget_acknowledged(endpoint.unacknowledged(link));
+            // What became of the letters of a link that has ended is told by its `Down`, which may
+            // still be on its way here.
+            if let Some(acknowledged) = endpoint.acknowledged(link) {
+                peer.forget(acknowledged);
+            }
         });
         pumped
     }
@@ -379,10 +380,7 @@ impl Links {
         };
         if peer.answers.is_empty() {
             match answer(&mut self.endpoint, link, self.epoch, number, &settled) {
-                Answered::Sent(frame) => {
-                    peer.written = frame + 1;
-                    return (true, Some(settled));
-                }
+                Answered::Sent => return (true, Some(settled)),
                 Answered::Lost => return (false, Some(settled)),
                 Answered::NoRoom => {}
             }

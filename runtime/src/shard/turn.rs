@@ -185,10 +185,10 @@ impl Grains {
         arguments: Part<'_>,
     ) {
         let entry = self.catalog.entry(slot);
-        let deadline = self.shard.deadline_from(deadline_us);
         if entry.suspension != NONE || entry.activation.is_none() {
             let id = entry.ctx.id().clone();
             let hash = self.shard.node.placement_key.hash(&id);
+            let deadline = self.shard.deadline_from(deadline_us);
             let content = Content::Bytes {
                 block: arguments.to_block(),
                 from,

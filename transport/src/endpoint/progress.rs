@@ -1,9 +1,9 @@
 //! What happened: from the links to the shard.
 //!
-//! Protocol events of links come first, because they may bring links up or down; then lossy tells,
-//! because late ones are worth nothing, and frames, a turn per link, so that a busy link does not
-//! keep the others waiting. A link whose connection
-//! is lost is read to its end before it is reported as down.
+//! Protocol events of links come first, because they may bring links up or down; then frames that
+//! were read already, then lossy tells, then what is to be read, a turn per link, so that a busy
+//! link does not keep the others waiting. A link whose connection is lost is read to its end before
+//! it is reported as down.
 
 use quinn_proto::{Event as QuicEvent, StreamEvent};
 use teff_wire::{Frame, FrameType, Hello, Incarnation, Run, decode_kinds};

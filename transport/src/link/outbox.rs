@@ -124,6 +124,11 @@ impl Outbox {
             return Err(SendError::Busy);
         }
         let has_room = self.departing.bytes() < self.departing_max;
+        // Found out before it is written: whoever waits for room tries again and again. (Its small
+        // ones wait as well, if messages of one method differ so much.)
+        if !has_room && self.writer.expects_large(header) {
+            return Err(SendError::Busy);
+        }
         let mut len = 0;
         let measured = |out: &mut AlignedVec<16>| {
             let before = out.len();
@@ -134,12 +139,14 @@ impl Outbox {
             }
             Ok(())
         };
-        self.writer
-            .frame_to(header, grain, measured)
-            .map_err(|error| match error {
-                WriteError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
-                WriteError::Payload(error) => error,
-            })?;
+        let written = self.writer.frame_to(header, grain, measured);
+        if matches!(&written, Err(WriteError::Payload(SendError::Busy))) {
+            self.writer.expect_large(header, len);
+        }
+        written.map_err(|error| match error {
+            WriteError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
+            WriteError::Payload(error) => error,
+        })?;
         let number = self.sent.written;
         if len > LARGE {
             self.departing.push(number, self.writer.detach(header, len));
@@ -180,6 +187,12 @@ impl Outbox {
 
     /// Hands over as much as QUIC takes.
     pub(crate) fn hand_over(&mut self, stream: &mut SendStream<'_>) -> Result<(), QuicError> {
+        let handed = self.hand_over_frames(stream);
+        self.find_room();
+        handed
+    }
+
+    fn hand_over_frames(&mut self, stream: &mut SendStream<'_>) -> Result<(), QuicError> {
         if !self.hello.is_empty() && !write(stream, &mut self.hello)? {
             return Ok(());
         }
@@ -202,7 +215,6 @@ impl Outbox {
             }
             self.retain();
         }
-        self.find_room();
         Ok(())
     }
 

@@ -57,7 +57,8 @@ pub struct Reader {
     at: usize,
     /// Blocks of whole frames behind those.
     behind: VecDeque<Bytes>,
-    /// The bytes of the one frame that is not complete.
+    /// The bytes of the one frame that is not complete; of one that is too long to be allowed, its
+    /// first 16.
     block: AlignedVec<16>,
     /// How long that frame is, once its first 16 bytes are there and allow it.
     needed: Option<usize>,

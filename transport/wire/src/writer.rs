@@ -179,6 +179,10 @@ impl Writer {
         if !len.is_multiple_of(UNIT) {
             self.buffer.resize(at + padded(len), 0);
         }
+        if self.expects_large(header) {
+            // If it was long again, it will be detached again.
+            self.large = None;
+        }
         Ok(self.commit(start))
     }
 
@@ -199,7 +203,7 @@ impl Writer {
         if head == 0 || self.buffer.len() != head || !header.frame.is_addressed() {
             return None;
         }
-        if self.large.is_some_and(|large| large.is_like(header)) {
+        if self.expects_large(header) {
             return None;
         }
         header.append_to(&mut self.buffer, number, (0, false));
@@ -271,14 +275,26 @@ impl Writer {
         self.buffer[head + 4] |= DETACHED;
         let rest = pool::copy(&self.buffer[..at]);
         self.end = at;
+        self.expect_large(header, len);
+        let whole = pool::share(mem::replace(&mut self.buffer, rest));
+        whole.slice(at..at + len)
+    }
+
+    /// Notes that the last frame like this one had, or would have had, a payload to be detached.
+    pub fn expect_large(&mut self, header: &Header, len: usize) {
         self.large = Some(Large {
             frame: header.frame,
             kind: header.kind,
             method: header.method,
             len,
         });
-        let whole = pool::share(mem::replace(&mut self.buffer, rest));
-        whole.slice(at..at + len)
+    }
+
+    /// Whether the last frame like this one had a payload that was detached, or
+    /// [would have been](Self::expect_large).
+    #[inline]
+    pub fn expects_large(&self, header: &Header) -> bool {
+        self.large.is_some_and(|large| large.is_like(header))
     }
 
     /// Makes room for a payload as long as that of the last frame like this one: a buffer that
@@ -295,8 +311,6 @@ impl Writer {
             roomy.extend_from_slice(&self.buffer);
             pool::give_back(mem::replace(&mut self.buffer, roomy));
         }
-        // If it is long again, it will be detached again.
-        self.large = None;
     }
 
     /// Hands out all frames written so far, in order and without copying, and starts anew.
@@ -409,7 +423,8 @@ impl Writer {
         self.buffer.resize(self.end, 0);
         if self.buffer.capacity() - self.end > MAX_EXPECTED {
             // The memory of a payload that was far too large must not stay with the link.
-            self.buffer.shrink_to_fit();
+            let less = pool::copy(&self.buffer);
+            pool::give_back(mem::replace(&mut self.buffer, less));
         }
     }
 }

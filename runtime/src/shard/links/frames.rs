@@ -119,8 +119,8 @@ fn tell_error<E>(error: &SendError<E>, node: NodeId) -> TellError {
 
 /// What became of an answer.
 pub(super) enum Answered {
-    /// It left as the frame of this number.
-    Sent(u64),
+    /// It left.
+    Sent,
     NoRoom,
     Lost,
 }
@@ -161,7 +161,7 @@ pub(super) fn answer(
         sent => sent,
     };
     match sent {
-        Ok(frame) => Answered::Sent(frame),
+        Ok(_) => Answered::Sent,
         Err(SendError::Busy) => Answered::NoRoom,
         Err(_) => Answered::Lost,
     }

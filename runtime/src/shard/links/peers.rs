@@ -21,8 +21,6 @@ pub(super) struct Peer {
     full: HashSet<GrainHash>,
     /// Answers that wait for room on the link.
     pub answers: Waiting,
-    /// How many data frames were sent on the link: letters and answers.
-    pub written: u64,
     /// The letters that may not have arrived, oldest first, but for those that left last.
     unacknowledged: VecDeque<Letters>,
     last: Letters,
@@ -52,7 +50,6 @@ impl Peer {
             shared: Vec::new(),
             full: HashSet::new(),
             answers: Waiting::default(),
-            written: 0,
             unacknowledged: VecDeque::new(),
             last: Letters {
                 kind: KindId(0),
@@ -136,7 +133,6 @@ impl Peer {
     /// A letter left as the frame of this number.
     #[inline(always)]
     pub(super) fn note_letter(&mut self, number: u64, kind: KindId) {
-        self.written = number + 1;
         if self.last.kind == kind && self.last.numbers.end == number {
             self.last.numbers.end = number + 1;
         } else {
@@ -153,10 +149,9 @@ impl Peer {
         }
     }
 
-    /// `unacknowledged` is how many data frames the link says were not acknowledged.
+    /// Forgets the letters that the peer has: those with lower numbers than this.
     #[inline]
-    pub(super) fn forget_acknowledged(&mut self, unacknowledged: u64) {
-        let acknowledged = self.written.saturating_sub(unacknowledged);
+    pub(super) fn forget(&mut self, acknowledged: u64) {
         while let Some(letters) = self.unacknowledged.front_mut() {
             if letters.numbers.end > acknowledged {
                 letters.numbers.start = letters.numbers.start.max(acknowledged);
