@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use quinn_proto::{Connection, SendStream, WriteError as QuicError};
 use rkyv::util::AlignedVec;
-use teff_wire::{Header, Spot, To, WriteError, Writer, after_frames};
+use teff_wire::{FrameType, Header, KindId, MethodId, Spot, To, WriteError, Writer, after_frames};
 
 use crate::{
     error::SendError,
@@ -41,6 +41,10 @@ pub(crate) struct Outbox {
     /// Payloads that go on streams of their own.
     departing: Departing,
     departing_max: usize,
+    /// The sort of the last message, if it was refused for being large: whoever waits for room
+    /// tries again and again, and is not to write it again each time. What is small of that sort
+    /// is refused with it, until there is room.
+    refused: Option<(FrameType, KindId, MethodId)>,
     /// How many data frames went wholly into this connection, or were taken in before it.
     passed: u64,
     sent: Sent,
@@ -76,6 +80,7 @@ impl Outbox {
             retained_max: limits.retained,
             departing: Departing::default(),
             departing_max: limits.large,
+            refused: None,
             passed: 0,
             sent: Sent::default(),
             counted: 0,
@@ -124,9 +129,8 @@ impl Outbox {
             return Err(SendError::Busy);
         }
         let has_room = self.departing.bytes() < self.departing_max;
-        // Found out before it is written: whoever waits for room tries again and again. (Its small
-        // ones wait as well, if messages of one method differ so much.)
-        if !has_room && self.writer.expects_large(header) {
+        let sort = (header.frame, header.kind, header.method);
+        if !has_room && self.refused == Some(sort) {
             return Err(SendError::Busy);
         }
         let mut len = 0;
@@ -140,9 +144,8 @@ impl Outbox {
             Ok(())
         };
         let written = self.writer.frame_to(header, grain, measured);
-        if matches!(&written, Err(WriteError::Payload(SendError::Busy))) {
-            self.writer.expect_large(header, len);
-        }
+        let is_refused = matches!(&written, Err(WriteError::Payload(SendError::Busy)));
+        self.refused = is_refused.then_some(sort);
         written.map_err(|error| match error {
             WriteError::TooLarge { len, limit } => SendError::TooLarge { len, limit },
             WriteError::Payload(error) => error,

@@ -275,25 +275,19 @@ impl Writer {
         self.buffer[head + 4] |= DETACHED;
         let rest = pool::copy(&self.buffer[..at]);
         self.end = at;
-        self.expect_large(header, len);
-        let whole = pool::share(mem::replace(&mut self.buffer, rest));
-        whole.slice(at..at + len)
-    }
-
-    /// Notes that the last frame like this one had, or would have had, a payload to be detached.
-    pub fn expect_large(&mut self, header: &Header, len: usize) {
         self.large = Some(Large {
             frame: header.frame,
             kind: header.kind,
             method: header.method,
             len,
         });
+        let whole = pool::share(mem::replace(&mut self.buffer, rest));
+        whole.slice(at..at + len)
     }
 
-    /// Whether the last frame like this one had a payload that was detached, or
-    /// [would have been](Self::expect_large).
+    /// Whether the last frame like this one had a payload that was detached.
     #[inline]
-    pub fn expects_large(&self, header: &Header) -> bool {
+    fn expects_large(&self, header: &Header) -> bool {
         self.large.is_some_and(|large| large.is_like(header))
     }
 
