@@ -75,6 +75,6 @@ impl Endpoint {
     }
 }
 
-/// How long a dial keeps out the peer's own. Three round trips around the world are longer, but then
-/// two links are no harm.
+/// How long a dial keeps out the peer's own. Three round trips around the world are longer, but
+/// then two links are no harm.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(200);
