@@ -13,8 +13,9 @@
 //! each other: TLS 1.3 with certificates on both sides, then a hello with protocol version,
 //! cluster, node, shard, membership and placement. Whoever does not fit is refused with a reason
 //! that both sides get ([`LinkError`], [`Refusal`]) and log once. Of two links that cross, because
-//! both ends dialled at the same time, the one dialled by the node with the lower id stays; the
-//! other ends before anything was sent on it ([`LinkError::is_crossed`]).
+//! both ends dialled at the same time, the one dialled by the node with the lower id stays, unless
+//! it is slow to be answered; the other ends before anything was sent on it
+//! ([`LinkError::is_crossed`]).
 //!
 //! When the connection breaks, the link stays: the end that dialled dials again, at once and then
 //! with growing, jittered pauses; both say how much they have taken in, and send again what lies

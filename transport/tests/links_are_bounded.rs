@@ -101,6 +101,35 @@ fn a_link_that_is_up_stays_when_its_shard_dials_before_it_has_heard_of_it() {
     assert_eq!(&world.frame(reborn, 0).1.payload[..], b"one");
 }
 
+#[test]
+fn a_dial_that_nobody_answers_does_not_keep_the_peer_out_for_long() {
+    let mut world = World::new(&[1, 1]);
+    // What A believes to be B says nothing.
+    let silence = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let (now, nowhere) = (world.now(), silence.local_addr().unwrap());
+    let endpoint = world.endpoint(A, 0);
+    let unanswered = endpoint.dial(now, node_id(B), nowhere, ShardId(0));
+
+    let early = world.dial((B, 0), (A, 0));
+    let down = world.down(B, 0);
+    assert_eq!((down.link, down.reason.is_crossed()), (early, true));
+    assert!(world.down(A, 0).reason.is_crossed());
+
+    world.jump(Duration::from_millis(250));
+    let late = world.dial((B, 0), (A, 0));
+    assert_eq!(world.up(B, 0).0, late);
+    let (link, _, dialled) = world.up(A, 0);
+    assert!(!dialled);
+    world.tell((A, 0), link, b"one");
+    assert_eq!(&world.frame(B, 0).1.payload[..], b"one");
+    world.jump(Duration::from_secs(1));
+    let down = world.down(A, 0);
+    assert_eq!(
+        (down.link, down.reason),
+        (unanswered, LinkError::Unreachable)
+    );
+}
+
 fn is_up(event: &Event) -> bool {
     matches!(event, Event::Up { .. })
 }

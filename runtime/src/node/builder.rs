@@ -162,7 +162,8 @@ impl Builder {
     ///
     /// Two nodes whose shards would need more are linked in pairs of shards, at most as many as the
     /// larger of them has shards; what arrives beside its grain's shard takes one lane there. Give
-    /// all nodes of a cluster the same.
+    /// all nodes of a cluster the same. There may be two links for one where both nodes dial in the
+    /// same moment and are slow to answer.
     pub fn mesh_max(mut self, links: usize) -> Self {
         self.limits.mesh_max = links;
         self
