@@ -24,8 +24,8 @@ pub struct Limits {
     /// either end, which are taken as grains are named.
     pub names: u32,
     /// How many bytes of frames may wait on one link before they are handed to QUIC, payloads above
-    /// 64 KiB not counted. Default: 8 MiB, as much again as QUIC holds unacknowledged. While fewer wait, one more frame is
-    /// taken, whatever its size.
+    /// 64 KiB not counted. Default: 8 MiB, as much again as QUIC holds unacknowledged. While fewer
+    /// wait, one more frame is taken, whatever its size.
     pub outbound: usize,
     /// How many bytes of frames are kept on one link that QUIC has taken and the peer has not
     /// acknowledged: what is sent again when the connection breaks. Default: 32 MiB, 3 ms at

@@ -2,8 +2,8 @@
 //!
 //! Everything that a message to a grain at rest needs is in one cache line of the slab: the id to
 //! compare with, the context, the way to the grain, the number of its kind. The slab grows by
-//! chunks, so that entries never move and growing never copies them. Who has a mark of a grain finds
-//! it without its id: by its place, and by how often that place was taken.
+//! chunks, so that entries never move and growing never copies them. Who has a mark of a grain
+//! finds it without its id: by its place, and by how often that place was taken.
 
 mod index;
 
